@@ -1,0 +1,33 @@
+"""What the papers mean by Xavier and Kaiming, by name.
+
+fan_in is what one output sums over: for a convolution, kernel height x kernel width x input channels of its group.
+Normal means normal: Keras's own `he_normal` and its siblings cut the tails off at two standard deviations.
+"""
+
+import difflib
+
+from keras.initializers import Initializer, RandomNormal, VarianceScaling, Zeros
+
+# fmt: off
+TABLE = {
+    "he_normal":         lambda: VarianceScaling(2.0, "fan_in",  "untruncated_normal"),  # arXiv:1502.01852: Kaiming
+    "he_normal_fan_out": lambda: VarianceScaling(2.0, "fan_out", "untruncated_normal"),  # keeps the gradients' scale
+    "glorot_uniform":    lambda: VarianceScaling(1.0, "fan_avg", "uniform"),             # Glorot, Bengio 2010: Xavier
+    "glorot_normal":     lambda: VarianceScaling(1.0, "fan_avg", "untruncated_normal"),
+    "lecun_normal":      lambda: VarianceScaling(1.0, "fan_in",  "untruncated_normal"),  # LeCun 1998; for SELU
+    "small_normal":      lambda: RandomNormal(stddev=0.01),  # AlexNet's; in deep nets activations die out
+    "large_normal":      lambda: RandomNormal(stddev=0.05),  # in wide nets activations blow up or saturate
+    "zeros":             lambda: Zeros(),                    # all neurons stay alike: to show why not
+}
+# fmt: on
+
+
+def get(name: str) -> Initializer:
+    """Returns a new initialiser; an unknown name is a ValueError that offers the close ones.
+
+    New each time, because a seeded Keras initialiser gives every layer that shares it the same values.
+    """
+    if name not in TABLE:
+        close = difflib.get_close_matches(str(name), TABLE) or TABLE
+        raise ValueError(f"no initializer {name!r}: did you mean {', '.join(close)}?")
+    return TABLE[name]()

@@ -1,0 +1,136 @@
+"""The models: made by name with `create_model`, or by the function that each of them has, as `resnet20_cifar`."""
+
+import dataclasses
+import importlib
+import inspect
+import os
+import re
+
+import keras
+
+from kerascnn import registry
+from kerascnn.registry import list_models as list_models
+from kerascnn.weights import load as load_weights
+
+# The families, in the order in which their models are listed.
+for _family in ("lenet", "cifar_resnet"):
+    importlib.import_module(f"kerascnn.models.{_family}")
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelInfo:
+    """The facts of a variant as it comes: `macs` for one image of `input_shape`, `stages` as names and shapes."""
+
+    name: str
+    family: str
+    paper: str
+    params: int
+    trainable_params: int
+    macs: int
+    image_size: int
+    input_shape: tuple[int, int, int]
+    num_classes: int
+    stages: tuple[tuple[str, tuple[int, int, int]], ...]
+
+
+def create_model(
+    name: str,
+    *,
+    num_classes: int | None = None,
+    input_shape: tuple[int | None, int | None, int] | None = None,
+    weights: str | os.PathLike[str] | None = None,
+    pooling: str | None = "avg",
+    dropout: float | None = None,
+    drop_path: float | None = None,
+    **overrides,
+) -> keras.Model:
+    """Builds a model that takes float images, (batch, height, width, channels), and gives float32 logits.
+
+    Args:
+        name: one of `list_models()`.
+        num_classes: 0 gives the pooled features in place of logits.
+        input_shape: (height, width, channels); height and width may be None where the model has no fully connected
+            layer but its last.
+        weights: the path of a `.weights.h5` or `.keras` file; without it the weights are random.
+        pooling: "avg", "max", or None, which with num_classes=0 gives the feature map.
+        dropout: the rate ahead of the classifier.
+        drop_path: the rate of stochastic depth at the last block (https://arxiv.org/abs/1603.09382).
+        **overrides: other fields of the family's spec, such as norm="group"; `help(kerascnn.models.NAME)` lists them.
+
+    Of these, None means the variant's own, but for `weights` and `pooling`. Raises a ValueError for an unknown name or
+    field, which offers the close ones, and for a value that cannot be.
+    """
+    variant = registry.lookup(name)
+    given = {"num_classes": num_classes, "input_shape": input_shape, "dropout": dropout, "drop_path": drop_path}
+    given = {field: value for field, value in given.items() if value is not None}
+    spec = registry.override(variant, {"pooling": pooling, **given, **overrides})
+    image = keras.Input(spec.input_shape, name="image")
+    x = variant.build(spec, image)
+    if spec.pooling is not None:
+        x = variant.head(spec, x)
+    model = keras.Model(image, x, name=name)
+    if weights is not None:
+        load_weights(model, weights)
+    return model
+
+
+def model_info(name: str) -> ModelInfo:
+    """Builds a model as it comes, and returns its facts. An unknown name is a ValueError that offers the close ones."""
+    from kerascnn.counting import complexity
+
+    variant = registry.lookup(name)
+    model = create_model(name)
+    cost = complexity(model)
+    return ModelInfo(
+        name=name,
+        family=variant.family,
+        paper=variant.paper,
+        params=cost.params,
+        trainable_params=cost.trainable_params,
+        macs=cost.macs,
+        image_size=variant.spec.input_shape[0],
+        input_shape=variant.spec.input_shape,
+        num_classes=variant.spec.num_classes,
+        stages=tuple((row.name, row.output_shape) for row in cost.layers if re.fullmatch(r"stage\d+", row.name)),
+    )
+
+
+def load_model(path: str | os.PathLike[str]) -> keras.Model:
+    """Loads a `.keras` file, with our layers in it, and without running code that it may hold.
+
+    A ValueError says what is wrong with a file that cannot be loaded.
+    """
+    path = os.fspath(path)
+    if not os.path.isfile(path):
+        raise FileNotFoundError(f"no model file {path}")
+    if not path.endswith(".keras"):
+        raise ValueError(f"{path} is not a .keras file; weights alone are for create_model(NAME, weights={path!r})")
+    try:
+        return keras.saving.load_model(path, safe_mode=True)
+    except Exception as error:  # Keras raises whatever it stumbles over
+        raise ValueError(f"{path} is damaged, or not a model that can be loaded safely: {error}") from error
+
+
+def _builder(variant):
+    def build(**fields):
+        return create_model(variant.name, **fields)
+
+    spec = variant.spec
+    parameters = {"weights": None} | {field.name: getattr(spec, field.name) for field in dataclasses.fields(spec)}
+    build.__signature__ = inspect.Signature(
+        [inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=value) for name, value in parameters.items()],
+        return_annotation=keras.Model,
+    )
+    build.__name__ = build.__qualname__ = variant.name
+    build.__doc__ = f"Builds {variant.name} ({variant.paper}); the keywords are those of `create_model`."
+    return build
+
+
+# After the families, and over them: a variant may bear the name of its family's module, as alexnet does. Importing a
+# family binds that name here to the module, once, so that what is bound last stays.
+globals().update({name: _builder(registry.lookup(name)) for name in list_models()})
+__all__ = ["ModelInfo", "create_model", "list_models", "load_model", "model_info", *list_models()]
+
+
+def __getattr__(name):
+    raise registry.no_attribute("kerascnn.models", name, __all__)

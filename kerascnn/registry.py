@@ -1,0 +1,199 @@
+"""The models by name, what can be set on each, and how a wrong name is answered.
+
+The families put their variants here when `kerascnn.models` is imported. This is the only global state of the package.
+"""
+
+import dataclasses
+import difflib
+import fnmatch
+import inspect
+import math
+import numbers
+import sys
+import types
+import typing
+from collections.abc import Callable, Iterable, Mapping
+from typing import Annotated, Any, Literal, NamedTuple
+
+
+class Limits(NamedTuple):
+    """What a number may be: from `low` on, and below `high`."""
+
+    low: float
+    high: float = math.inf
+
+    def __str__(self) -> str:
+        return f"{self.low:g} or more" + (f", and less than {self.high:g}" if self.high < math.inf else "")
+
+
+Classes = Annotated[int, Limits(0)]
+Size = Annotated[int, Limits(1)]
+Side = Annotated[int | None, Limits(1)]
+Shape = tuple[Side, Side, Size]
+Rate = Annotated[float, Limits(0, 1)]
+Norm = Literal["batch", "group", "layer", "instance", "none"]
+Activation = Literal[
+    "relu", "leaky_relu", "prelu", "elu", "selu", "gelu", "silu", "softplus", "sigmoid", "tanh", "hard_swish"
+]  # fmt: skip
+Initializer = Literal[
+    "he_normal", "he_normal_fan_out", "glorot_uniform", "glorot_normal", "lecun_normal", "small_normal", "large_normal",
+    "zeros",
+]  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Spec:
+    """What every family lets its user set; a family adds its own fields. A wrong type or value is a ValueError.
+
+    The meaning of the conventions, from `activation` on, is written where they are kept: in `kerascnn.blocks`.
+    """
+
+    num_classes: Classes = 1000
+    input_shape: Shape = (224, 224, 3)
+    pooling: Literal["avg", "max", None] = "avg"
+    dropout: Rate = 0.0
+    activation: Activation = "relu"
+    norm: Norm = "batch"
+    initializer: Initializer = "he_normal"
+    padding: Literal["symmetric", "same"] = "symmetric"
+    bn_momentum: Rate = 0.9
+    bn_epsilon: Annotated[float, Limits(0)] = 1e-5
+
+    @property
+    def min_size(self) -> int:
+        """The least height and width, in pixels, that the model can take."""
+        return 1
+
+    def __post_init__(self) -> None:
+        hints = typing.get_type_hints(type(self), include_extras=True)
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            try:
+                object.__setattr__(self, field.name, _fit(value, hints[field.name]))
+            except TypeError:
+                hint = typing.get_type_hints(type(self))[field.name]
+                raise ValueError(f"{field.name} must be {_phrase(hint, value)}") from None
+            except ValueError as error:
+                raise ValueError(f"{field.name} must be {error}, not {value!r}") from None
+        if self.pooling is None and self.num_classes:
+            raise ValueError("pooling=None gives the feature map, which has no classes: set num_classes=0 too")
+        if min(self.input_shape[0] or math.inf, self.input_shape[1] or math.inf) < self.min_size:
+            height, width, _ = self.input_shape
+            raise ValueError(f"images must be {self.min_size}x{self.min_size} or larger, not {height}x{width}")
+
+
+@dataclasses.dataclass(frozen=True)
+class Variant:
+    """A registered model: its row of the family's table, and the functions that build it.
+
+    `build(spec, image)` gives the feature map, and `head(spec, feature_map)` the logits.
+    """
+
+    name: str
+    family: str
+    paper: str
+    spec: Spec
+    build: Callable[..., Any]
+    head: Callable[..., Any]
+
+
+_VARIANTS: dict[str, Variant] = {}
+
+
+def register(build: Callable[..., Any], head: Callable[..., Any], rows: Mapping[str, Spec], *, paper: str) -> None:
+    """Adds the rows of a family's table: variants that `build` and `head` build, described in `paper` (an address).
+
+    The family is named after the module of `build`. A name that is taken is a ValueError.
+    """
+    family = build.__module__.rpartition(".")[2]
+    for name, spec in rows.items():
+        if name in _VARIANTS:
+            raise ValueError(f"the model {name} of {family} is registered already, by {_VARIANTS[name].family}")
+        _VARIANTS[name] = Variant(name, family, paper, spec, build, head)
+
+
+def list_models(pattern: str = "*") -> list[str]:
+    """Returns the names of the models that match a shell pattern such as "resnet*_cifar", in the order of the zoo."""
+    return fnmatch.filter(_VARIANTS, pattern)
+
+
+def lookup(name: str) -> Variant:
+    """Returns the variant of that name. An unknown name is a ValueError that offers the close ones."""
+    if name not in _VARIANTS:
+        raise ValueError(f"no model {name!r}: {close_names(name, _VARIANTS)}")
+    return _VARIANTS[name]
+
+
+def override(variant: Variant, fields: Mapping[str, Any]) -> Spec:
+    """Returns the variant's spec with other values in some fields.
+
+    Lists are taken for tuples, as JSON gives them. An unknown field, a wrong type or a wrong value is a ValueError
+    that says what to type instead.
+    """
+    known = [field.name for field in dataclasses.fields(variant.spec)]
+    for name in fields:
+        if name not in known:
+            offer = close_names(name, known)
+            rest = f" Its fields are {', '.join(known)}." if offer.endswith("?") else ""
+            raise ValueError(f"{variant.name} has no field {name!r}: {offer}{rest}")
+    try:
+        return dataclasses.replace(variant.spec, **fields)
+    except ValueError as error:
+        raise ValueError(f"{variant.name}: {error}") from None
+
+
+def close_names(word: object, names: Iterable[str]) -> str:
+    """Phrases the offer that follows an unknown word: "did you mean a, b or c?", or all names where none is close."""
+    by_lower = {name.lower(): name for name in names}
+    if close := difflib.get_close_matches(str(word).lower(), by_lower):
+        return f"did you mean {_alternatives([by_lower[name] for name in close])}?"
+    first = list(by_lower.values())[:24]
+    if len(by_lower) > len(first):
+        return f"there are {', '.join(first)}, ... ({len(by_lower)} in all)"
+    return f"choose {_alternatives(first)}" if first else "there are none"
+
+
+def no_attribute(module: str, name: str, names: Iterable[str]) -> Exception:
+    """Returns the exception that a module's `__getattr__` raises for an unknown name; it offers the close ones."""
+    public = [name for name in names if not name.startswith("_")]
+    message = f"module {module!r} has no attribute {name!r}: {close_names(name, public)}"
+    # `from package import name` swallows an AttributeError and says less in its place, so that it gets an ImportError.
+    importing = sys._getframe(2).f_code.co_name == "_handle_fromlist"
+    return ImportError(message) if importing else AttributeError(message)
+
+
+def _fit(value: Any, hint: Any) -> Any:
+    """Returns the value as the type `hint` has it; a TypeError where it is another, a ValueError outside its limits."""
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin is Annotated:
+        value, limits = _fit(value, arguments[0]), arguments[1]
+        if value is not None and not limits.low <= value < limits.high:
+            raise ValueError(str(limits))
+        return value
+    if origin is types.UnionType:  # of one type with None
+        return None if value is None else _fit(value, arguments[0])
+    if origin is tuple and isinstance(value, tuple | list):
+        hints = arguments[:1] * len(value) if arguments[-1] is ... else arguments
+        if len(value) == len(hints):
+            return tuple(map(_fit, value, hints))
+    elif origin is Literal:
+        if any(value is choice or (isinstance(value, str) and value == choice) for choice in arguments):
+            return value
+    elif hint in (int, float):
+        if isinstance(value, numbers.Integral if hint is int else numbers.Real) and not isinstance(value, bool):
+            return hint(value)
+    elif isinstance(value, origin or hint):
+        return value
+    raise TypeError
+
+
+def _phrase(hint: Any, value: Any) -> str:
+    if typing.get_origin(hint) is not Literal:
+        return f"{inspect.formatannotation(hint)}, not {value!r}"
+    choices = [str(choice) for choice in typing.get_args(hint)]
+    offer = close_names(value, choices)
+    return f"{_alternatives(choices)}, not {value!r}" + (f": {offer}" if offer.endswith("?") else "")
+
+
+def _alternatives(names: list[str]) -> str:
+    return " or ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)

@@ -1,0 +1,89 @@
+"""The backend-agnostic modules on JAX: they import, and the small models give the golden logits and train."""
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from tools import golden
+
+NAMES = ["lenet5", "resnet20_cifar", "plain20_cifar"]
+TRAINED = NAMES[:2]  # compiling a step takes seconds
+
+CODE = """
+import json, sys
+import jax, keras, numpy as np
+assert keras.backend.backend() == "jax"
+
+import kerascnn
+from kerascnn import blocks, counting, initializers, layers, models, registry, weights
+from tools import golden
+
+def logits(model):
+    state = [[v.value for v in variables] for variables in (model.trainable_variables, model.non_trainable_variables)]
+    images = golden.images(model.input_shape[1:])
+    return jax.jit(lambda state: model.stateless_call(*state, images)[0])(state)
+
+def losses(model):
+    images, fixed = golden.images(model.input_shape[1:]), [v.value for v in model.non_trainable_variables]
+    def loss(trainable):
+        y, _ = model.stateless_call(trainable, fixed, images, training=True)
+        return keras.ops.mean(keras.losses.sparse_categorical_crossentropy(np.array([0, 1]), y, from_logits=True))
+    step = jax.jit(jax.value_and_grad(loss))
+    trainable = [v.value for v in model.trainable_variables]
+    before, gradients = step(trainable)
+    after, _ = step([value - 1e-3 * gradient for value, gradient in zip(trainable, gradients)])
+    return float(before), float(after)
+
+results = {}
+for name in json.loads(sys.argv[2]):
+    model = golden.fill(kerascnn.create_model(name))
+    results[name] = {"logits": logits(model).tolist(), "macs": kerascnn.complexity(model).macs}
+for name in json.loads(sys.argv[3]):
+    results[name]["losses"] = losses(kerascnn.create_model(name))
+
+dropped = layers.DropPath(0.5, seed=1)(np.ones((64, 2, 2, 1), "float32"), training=True)
+results["dropped"] = sorted(set(np.ravel(dropped).tolist()))
+
+switches = dict(drop_path=0.2, dropout=0.1, norm="group", activation="prelu")
+kerascnn.create_model("resnet20_cifar", depths=(1, 1, 1), **switches).save(sys.argv[1])
+print(json.dumps(results))
+"""
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    path = tmp_path_factory.mktemp("jax") / "model.keras"
+    root = pathlib.Path(__file__).parent.parent
+    command = [sys.executable, "-c", CODE, path, json.dumps(NAMES), json.dumps(TRAINED)]
+    environment = os.environ | {"KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu"}
+    done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout), path
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_golden_logits(run, name):
+    result, facts = run[0][name], json.loads(golden.PATH.read_text())[name]
+    assert np.abs(np.subtract(result["logits"], facts["logits"])).max() <= 1e-4 * facts["std"]
+    assert result["macs"] == facts["macs"]
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_a_step_downhill_lowers_the_loss(run, name):
+    before, after = run[0][name]["losses"]
+    assert after < before
+
+
+def test_drop_path(run):
+    assert run[0]["dropped"] == [0, 2]
+
+
+def test_a_model_saved_on_jax_loads_on_tensorflow(run):
+    import kerascnn
+
+    assert kerascnn.load_model(run[1])(golden.images((32, 32, 3))).shape == (2, 10)

@@ -1,0 +1,1 @@
+"""Commands, a module each: what `kerascnn` runs for users, and what `make` runs for us."""
