@@ -1,0 +1,46 @@
+"""What is counted over examples. Sums only, so that any split over batches and replicas adds up to the same."""
+
+import numpy as np
+import tensorflow as tf
+
+
+def cross_entropy(labels, logits, smoothing: float = 0.0):
+    """Softmax cross-entropy of each example, float32 [batch]; `smoothing` of the target is spread over all classes.
+
+    Args:
+      labels: integers [batch].
+      logits: [batch, classes]; the computation is in float32 whatever they are.
+      smoothing: the share that goes to all classes alike (arXiv:1512.00567, 7).
+    """
+    logits = tf.cast(logits, tf.float32)
+    hard = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
+    if not smoothing:
+        return hard
+    uniform = tf.reduce_logsumexp(logits, -1) - tf.reduce_mean(logits, -1)
+    return (1 - smoothing) * hard + smoothing * uniform
+
+
+def sums(labels, logits, losses, weights=None):
+    """[sum of losses, number right, number of examples], float32; an example with weight 0 does not count.
+
+    Args:
+      labels: integers [batch].
+      logits: [batch, classes].
+      losses: [batch].
+      weights: [batch] of 0 and 1; None for all 1.
+    """
+    right = tf.cast(tf.equal(tf.argmax(logits, -1, output_type=labels.dtype), labels), tf.float32)
+    weights = tf.ones_like(losses) if weights is None else weights
+    losses = tf.math.multiply_no_nan(losses, weights)  # 0 where the weight is, even of an infinite loss
+    return tf.stack([tf.reduce_sum(losses), tf.reduce_sum(right * weights), tf.reduce_sum(weights)])
+
+
+def means(totals: np.ndarray) -> tuple[float, float]:
+    """(mean loss, accuracy) from added-up `sums`."""
+    loss, right, count = totals
+    return float(loss / count), float(right / count)
+
+
+def confusion(labels: np.ndarray, predictions: np.ndarray, classes: int) -> np.ndarray:
+    """Counts [classes, classes]: rows are the true classes, columns the predicted ones."""
+    return np.bincount(labels * classes + predictions, minlength=classes**2).reshape(classes, classes)

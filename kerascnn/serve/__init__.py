@@ -1,0 +1,3 @@
+"""From a trained model to a folder that TensorFlow Serving loads."""
+
+from kerascnn.serve.bundle import export as export

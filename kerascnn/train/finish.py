@@ -1,0 +1,53 @@
+"""The end of a run: the trained model as a plain file, and the report."""
+
+import os
+
+import keras
+import numpy as np
+
+from kerascnn import report
+from kerascnn.evaluate import metrics
+from kerascnn.evaluate.predictions import predict, worst_mistakes
+from kerascnn.train.strategy import dtype_policy
+
+
+def finish(training, record: dict) -> keras.Model:
+    """Writes `model.keras` and `report.html` of a `Training` that has done its steps, and returns the model.
+
+    The model is a new one in float32 with the trained weights: nothing of strategies or precisions stays in it.
+
+    Args:
+      training: the `kerascnn.train.loop.Training`.
+      record: what stands in `recipe.json`.
+    """
+    recipe, folder, source = training.recipe, training.folder, training.source
+    with dtype_policy("float32"):
+        model = training.create_model()
+    model.set_weights(training.model.get_weights())
+    temporary = folder.path / "writing.keras"
+    model.save(temporary)
+    os.replace(temporary, folder.model)
+
+    preprocessing = training.preprocessing
+    labels, logits = predict(model, source, recipe.test_split, preprocessing, recipe.batch_size)
+    predicted = logits.argmax(-1)
+    last = training.history[-1]
+    report.training_report(
+        folder.report,
+        title=f"{recipe.model} on {recipe.data}",
+        subtitle=f"{recipe.epochs} epochs, seed {training.seed}",
+        summary={
+            "Test accuracy": f"{np.mean(predicted == labels):.2%}",
+            "Test loss": f"{float(metrics.cross_entropy(labels, logits).numpy().mean()):.4f}",
+            "Mistakes": f"{np.sum(predicted != labels)} of {len(labels)}",
+            "Training time": f"{last['seconds']:.0f} s",
+            "Images a second": f"{last['images_per_second']:,.0f}",
+            "Parameters": f"{model.count_params():,}",
+        },
+        history=training.history,
+        confusion=metrics.confusion(labels, predicted, len(source.class_names)),
+        class_names=source.class_names,
+        mistakes=worst_mistakes(source, recipe.test_split, preprocessing, labels, logits),
+        recipe=record,
+    )
+    return model

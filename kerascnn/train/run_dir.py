@@ -1,0 +1,136 @@
+"""A run's folder: what it holds, and whether a command may go on with it."""
+
+import csv
+import dataclasses
+import importlib.metadata
+import json
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from kerascnn.train.recipe import Recipe
+
+COLUMNS = (
+    "epoch",
+    "step",
+    "learning_rate",
+    "train_loss",
+    "train_accuracy",
+    "test_loss",
+    "test_accuracy",
+    "images_per_second",
+    "seconds",
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class RunDir:
+    """The files of one run.
+
+    Attributes:
+      path: the folder; made when it is missing.
+
+    Raises:
+      OSError: the folder cannot be made or written.
+    """
+
+    path: Path
+
+    def __post_init__(self) -> None:
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            probe = self.path / f".writable-{os.getpid()}"
+            probe.touch()
+            probe.unlink()
+        except OSError as error:
+            raise OSError(
+                f"cannot write the run's folder {self.path} ({error.strerror}): give another one with --model_dir"
+            ) from error
+
+    recipe = property(lambda self: self.path / "recipe.json")
+    preprocessing = property(lambda self: self.path / "preprocessing.json")
+    metrics = property(lambda self: self.path / "metrics.csv")
+    tensorboard = property(lambda self: self.path / "tensorboard")
+    checkpoints = property(lambda self: self.path / "checkpoints")
+    model = property(lambda self: self.path / "model.keras")
+    report = property(lambda self: self.path / "report.html")
+
+    def check(self, recipe: Recipe) -> None:
+        """Passes if the folder is empty or holds a run of the same recipe; `epochs` alone may have grown.
+
+        Raises:
+          ValueError: the folder holds a run of another recipe; the message names the fields.
+        """
+        if not self.recipe.exists():
+            return
+        try:
+            before = dict(json.loads(self.recipe.read_text(encoding="utf-8"))["recipe"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise ValueError(f"{self.recipe} does not hold a recipe ({error!r}): give another --model_dir.") from error
+        now = dataclasses.asdict(recipe)
+        changed = sorted(key for key in now.keys() | before.keys() if now.get(key) != before.get(key))
+        if "epochs" in changed and recipe.epochs > before["epochs"]:
+            changed.remove("epochs")
+        if changed:
+            differences = ", ".join(f"{key}={before.get(key)!r}, not {now.get(key)!r}" for key in changed)
+            raise ValueError(
+                f"{self.path} holds a run with {differences}. Go on with its own values (epochs may grow), "
+                "or give another --model_dir."
+            )
+
+    def write_recipe(self, recipe: Recipe, run: Mapping[str, Any]) -> dict[str, Any]:
+        """Writes `recipe.json` and returns what is in it: the recipe, the run's flags, versions and the commit."""
+        record = {"recipe": dataclasses.asdict(recipe), "run": dict(run), **provenance()}
+        write_text(self.recipe, json.dumps(record, indent=2, default=os.fspath))
+        return record
+
+    def read_metrics(self, up_to_epoch: int) -> list[dict[str, float]]:
+        """The rows of `metrics.csv` for the epochs that a checkpoint holds, oldest first."""
+        if not self.metrics.exists():
+            return []
+        with open(self.metrics, newline="", encoding="utf-8") as file:
+            rows = [{key: float(row[key]) for key in COLUMNS} for row in csv.DictReader(file)]
+        return [row for row in rows if row["epoch"] <= up_to_epoch]
+
+    def write_metrics(self, rows: list[dict[str, float]]) -> None:
+        """Writes `metrics.csv` anew, whole or not at all."""
+        lines = [",".join(COLUMNS), *(",".join(f"{row[key]:.7g}" for key in COLUMNS) for row in rows)]
+        write_text(self.metrics, "\n".join(lines) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a file whole or not at all."""
+    temporary = path.with_name(path.name + ".tmp")
+    temporary.write_text(text, encoding="utf-8")
+    os.replace(temporary, path)
+
+
+def provenance() -> dict[str, Any]:
+    """The command, the versions and, in a checkout, the commit that a run is made with."""
+    packages = ("kerascnn", "tensorflow", "keras", "tensorflow-datasets", "numpy")
+    versions = {"python": platform.python_version()}
+    for package in packages:
+        try:
+            versions[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:  # a checkout that is not installed
+            versions[package] = "not installed"
+    return {"versions": versions, "commit": _commit(), "command": sys.argv}
+
+
+def _commit() -> str | None:
+    """The checkout's commit, with `+changes` if files differ from it; None if this package is not a checkout's."""
+
+    def git(*arguments):
+        return subprocess.run(
+            ["git", "-C", os.path.dirname(__file__), *arguments], capture_output=True, text=True, check=True
+        ).stdout.strip()
+
+    try:
+        git("ls-files", "--error-unmatch", __file__)  # not merely installed below somebody's repository
+        return git("rev-parse", "HEAD") + ("+changes" if git("status", "--porcelain", "--untracked-files=no") else "")
+    except (OSError, subprocess.CalledProcessError):
+        return None

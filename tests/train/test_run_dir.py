@@ -1,0 +1,50 @@
+import dataclasses
+import json
+
+import pytest
+
+from kerascnn.train.run_dir import COLUMNS, RunDir
+from recipes.digits_resnet20 import RECIPE
+
+
+def row(epoch):
+    return {column: epoch + 0.125 for column in COLUMNS} | {"epoch": epoch, "test_loss": float("nan")}
+
+
+def test_recipe_json_holds_recipe_flags_versions_and_commit(tmp_path):
+    folder = RunDir(tmp_path / "deep" / "run")
+    folder.write_recipe(RECIPE, {"seed": 3})
+    written = json.loads((tmp_path / "deep" / "run" / "recipe.json").read_text())
+    assert written["recipe"] == dataclasses.asdict(RECIPE)
+    assert written["run"] == {"seed": 3}
+    assert {"python", "kerascnn", "tensorflow", "keras", "numpy"} <= written["versions"].keys()
+    assert "commit" in written and "command" in written
+
+
+def test_the_same_recipe_and_more_epochs_pass_but_nothing_else(tmp_path):
+    folder = RunDir(tmp_path)
+    folder.check(RECIPE)
+    folder.write_recipe(RECIPE, {})
+    folder.check(RECIPE)
+    folder.check(dataclasses.replace(RECIPE, epochs=RECIPE.epochs + 1))
+    with pytest.raises(ValueError, match=rf"holds a run with epochs={RECIPE.epochs}, not {RECIPE.epochs - 1}\."):
+        folder.check(dataclasses.replace(RECIPE, epochs=RECIPE.epochs - 1))
+    with pytest.raises(ValueError, match=r"augment='affine.*', not '', momentum=0.9, not 0.8\..*--model_dir"):
+        folder.check(dataclasses.replace(RECIPE, augment="", momentum=0.8))
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"recipe": 3}'])
+def test_a_broken_recipe_json_is_named(text, tmp_path):
+    (tmp_path / "recipe.json").write_text(text)
+    with pytest.raises(ValueError, match=r"recipe\.json does not hold a recipe"):
+        RunDir(tmp_path).check(RECIPE)
+
+
+def test_metrics_go_back_to_a_checkpoint(tmp_path):
+    folder = RunDir(tmp_path)
+    assert folder.read_metrics(9) == []
+    folder.write_metrics([row(epoch) for epoch in (1, 2, 3)])
+    back = folder.read_metrics(2)
+    assert [one["epoch"] for one in back] == [1, 2]
+    assert back[0]["train_loss"] == 1.125 and back[0]["test_loss"] != back[0]["test_loss"]
+    assert folder.metrics.read_text().splitlines()[0] == ",".join(COLUMNS)
