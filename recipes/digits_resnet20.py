@@ -19,7 +19,7 @@ RECIPE = Recipe(
     warmup_epochs=3,
     weight_decay=5e-4,
     label_smoothing=0.1,
-    augment="affine(degrees=12, translate=0.1, scale=0.1, shear=8)",
+    augment="affine(degrees=15, translate=0.15, scale=0.15, shear=10)",
 )
 
 if __name__ == "__main__":

@@ -65,7 +65,8 @@ def loop(values) -> None:
 def table(name_a, name_b, run_a, run_b, images, rounds) -> None:
     """Runs both once to compile, then in turn; prints images a second and the ratio of each round."""
     run_a(), run_b()
-    rates_a, rates_b = [], []
+    rates_a: list[float] = []
+    rates_b: list[float] = []
     for _ in range(rounds):
         for run, rates in ((run_a, rates_a), (run_b, rates_b)):
             started = time.perf_counter()

@@ -9,7 +9,8 @@ from kerascnn import data
 
 def predict(model: keras.Model, source: data.Source, split: str, preprocessing: data.Preprocessing, batch_size: int):
     """(labels [n], logits [n, classes]) of every example of a split, in the source's order."""
-    forward = tf.function(lambda images: model(images, training=False))
+    anything = tf.TensorSpec([None, *model.input_shape[1:]], tf.float32)  # the last batch is smaller: one graph for all
+    forward = tf.function(lambda images: model(images, training=False), input_signature=[anything])
     labels, logits = [], []
     for images, batch_labels in data.pipeline(
         source, split, batch_size=batch_size, preprocess=preprocessing, train=False

@@ -134,6 +134,7 @@ class Training:
                     layer.synchronized = True
         self.train_steps = Steps(self.strategy, self.train_step)
         self.test_steps = Steps(self.strategy, self.test_step)
+        self.test_data = self.batches(self.test_batches)
         # The place: steps done, epochs done, and the sums over the epoch that is under way.
         self.step, self.epoch, self.totals, self.history = 0, 0, np.zeros(3), []
 
@@ -212,7 +213,7 @@ class Training:
         """[sum of losses, number right, number of examples] over the test split, each example counted once."""
         steps = -(-self.source.size(self.recipe.test_split) // self.recipe.batch_size)
         totals = np.zeros(3)
-        for _, sums in self.test_steps(iter(self.batches(self.test_batches)), steps):
+        for _, sums in self.test_steps(iter(self.test_data), steps):
             totals += sums
             if interrupt:
                 self.stop_if_asked(interrupt)

@@ -6,6 +6,7 @@ import importlib.metadata
 import json
 import os
 import platform
+import shlex
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -118,7 +119,7 @@ def provenance() -> dict[str, Any]:
             versions[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:  # a checkout that is not installed
             versions[package] = "not installed"
-    return {"versions": versions, "commit": _commit(), "command": sys.argv}
+    return {"versions": versions, "commit": _commit(), "command": shlex.join(sys.argv)}
 
 
 def _commit() -> str | None:

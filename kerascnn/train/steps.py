@@ -48,5 +48,7 @@ class Steps:
             yield count, totals
 
     def per_second(self) -> float:
-        """Steps a second so far, without the first call, which compiles; NaN before a second one."""
-        return self._timed_steps / self._timed_seconds if self._timed_seconds else float("nan")
+        """Steps a second since this was last asked, without the first call, which compiles; NaN if there were none."""
+        steps, seconds = self._timed_steps, self._timed_seconds
+        self._timed_steps, self._timed_seconds = 0, 0.0
+        return steps / seconds if seconds else float("nan")

@@ -270,6 +270,7 @@ recipe = dataclasses.replace(
 )
 result = run(recipe, model_dir=out / f"run{count}", data_dir=data_dir, strategy=strategy)
 np.savez(out / f"weights{count}.npz", *result.model.get_weights())
+assert "keras_cv" not in sys.modules
 assert not any(getattr(layer, "synchronized", False) for layer in result.model.layers)
 print("trained", result.history[-1]["train_loss"])
 """

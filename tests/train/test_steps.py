@@ -1,3 +1,5 @@
+import math
+
 import numpy as np
 import tensorflow as tf
 
@@ -15,4 +17,5 @@ def test_all_steps_are_run_once_in_as_few_calls_as_their_time_allows():
     np.testing.assert_array_equal(sum(totals for _, totals in calls), [899 * 900 / 2, 900, 0])
     assert next(numbers)[0] == 900
     assert steps.per_second() > 0
+    assert math.isnan(steps.per_second())  # nothing has run since
     assert list(steps(numbers, 0)) == []
