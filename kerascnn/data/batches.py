@@ -1,5 +1,7 @@
 """source -> decode -> augment one image -> batch -> normalise: uint8 until the last step, all chance from a seed."""
 
+import os
+
 import tensorflow as tf
 
 from kerascnn.data import augment as augmentation
@@ -22,7 +24,7 @@ def pipeline(
     train: bool = True,
     seed: int = 0,
     start_step: int = 0,
-    data_dir: str | None = None,
+    data_dir: str | os.PathLike | None = None,
 ) -> tf.data.Dataset:
     """Batches of (float32 images [batch, height, width, channels], int64 labels [batch]).
 

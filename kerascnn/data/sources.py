@@ -66,7 +66,7 @@ class Source:
         )
 
 
-def open_source(name: str, data_dir: str | None = None) -> Source:
+def open_source(name: str, data_dir: str | os.PathLike | None = None) -> Source:
     """Opens a data set.
 
     Args:

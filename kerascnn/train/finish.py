@@ -8,34 +8,35 @@ import numpy as np
 from kerascnn import report
 from kerascnn.evaluate import metrics
 from kerascnn.evaluate.predictions import predict, worst_mistakes
+from kerascnn.train.state import State
 from kerascnn.train.strategy import dtype_policy
 
 
-def finish(training, record: dict) -> keras.Model:
-    """Writes `model.keras` and `report.html` of a `Training` that has done its steps, and returns the model.
+def finish(state: State, record: dict) -> keras.Model:
+    """Writes `model.keras` and `report.html` of a run that has done its steps, and returns the model.
 
     The model is a new one in float32 with the trained weights: nothing of strategies or precisions stays in it.
 
     Args:
-      training: the `kerascnn.train.loop.Training`.
+      state: at the end of the last epoch.
       record: what stands in `recipe.json`.
     """
-    recipe, folder, source = training.recipe, training.folder, training.source
+    recipe, folder, source = state.recipe, state.folder, state.source
     with dtype_policy("float32"):
-        model = training.create_model()
-    model.set_weights(training.model.get_weights())
+        model = state.create_model()
+    model.set_weights(state.model.get_weights())
     temporary = folder.path / "writing.keras"
     model.save(temporary)
     os.replace(temporary, folder.model)
 
-    preprocessing = training.preprocessing
+    preprocessing = state.preprocessing
     labels, logits = predict(model, source, recipe.test_split, preprocessing, recipe.batch_size)
     predicted = logits.argmax(-1)
-    last = training.history[-1]
+    last = state.history[-1]
     report.training_report(
         folder.report,
         title=f"{recipe.model} on {recipe.data}",
-        subtitle=f"{recipe.epochs} epochs, seed {training.seed}",
+        subtitle=f"{recipe.epochs} epochs, seed {state.seed}",
         summary={
             "Test accuracy": f"{np.mean(predicted == labels):.2%}",
             "Test loss": f"{float(metrics.cross_entropy(labels, logits).numpy().mean()):.4f}",
@@ -44,7 +45,7 @@ def finish(training, record: dict) -> keras.Model:
             "Images a second": f"{last['images_per_second']:,.0f}",
             "Parameters": f"{model.count_params():,}",
         },
-        history=training.history,
+        history=state.history,
         confusion=metrics.confusion(labels, predicted, len(source.class_names)),
         class_names=source.class_names,
         mistakes=worst_mistakes(source, recipe.test_split, preprocessing, labels, logits),

@@ -10,26 +10,22 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
 from kerascnn import data, serve
-from kerascnn.data import augment
-from kerascnn.data.batches import padded, steps_per_epoch
+from kerascnn.data.batches import padded
 from kerascnn.evaluate import metrics
-from kerascnn.models import create_model
-from kerascnn.train import checkpoints
+from kerascnn.models import load_model
 from kerascnn.train.finish import finish
 from kerascnn.train.interrupt import Interrupt, Interrupted
-from kerascnn.train.optimizers import LossScale, apply_gradients
+from kerascnn.train.optimizers import apply_gradients
 from kerascnn.train.recipe import Diverged, Recipe, WrongInput
 from kerascnn.train.run_dir import RunDir
-from kerascnn.train.schedules import make_schedule
+from kerascnn.train.state import State
 from kerascnn.train.steps import Steps
-from kerascnn.train.strategy import dtype_policy, make_strategy
 from kerascnn.train.watch import Watch
 
 
@@ -54,10 +50,10 @@ def run(
     recipe: Recipe,
     *,
     model_dir: str | os.PathLike,
-    data_dir: str | None = None,
+    data_dir: str | os.PathLike | None = None,
     strategy: str = "one_device",
     precision: str = "float32",
-    export_dir: str | None = None,
+    export_dir: str | os.PathLike | None = None,
     seed: int = 0,
 ) -> Result:
     """Trains a recipe, or goes on with the run that `model_dir` holds; a finished one is loaded.
@@ -74,225 +70,156 @@ def run(
       OSError: a file could not be written; the older checkpoints are whole.
     """
     flags = {"data_dir": data_dir, "strategy": strategy, "precision": precision, "export_dir": export_dir, "seed": seed}
-    with Interrupt() as interrupt:
+    with contextlib.ExitStack() as stack:
+        interrupt = stack.enter_context(Interrupt())
         with _wrong_input():
             if keras.backend.backend() != "tensorflow":
                 raise ValueError(f"training runs on TensorFlow, not {keras.backend.backend()}: unset KERAS_BACKEND.")
             folder = RunDir(Path(model_dir))
+            stack.enter_context(folder.lock())
             folder.check(recipe)
-            training = Training(recipe, folder, data.open_source(recipe.data, data_dir), strategy, precision, seed)
-            training.resume()
-            record = folder.write_recipe(recipe, flags)
-        if training.epoch < recipe.epochs:
-            training.train(interrupt)
-            model = finish(training, record)
-            training.totals = np.zeros(3)
-            training.save(recipe.epochs)
-        else:
-            print(f"Finished before: {folder.path} holds {recipe.epochs} epochs. More --epochs would go on from there.")
-            from kerascnn.models import load_model
-
+            source = data.open_source(recipe.data, data_dir)
+            state = State(recipe, folder, source, strategy=strategy, precision=precision, seed=seed)
+            state.resume()
+        state.preprocessing.save(folder.preprocessing)
+        record = folder.write_recipe(recipe, flags)
+        if state.epoch == recipe.epochs:
+            print(f"Finished before: {folder.path} holds all {recipe.epochs} epochs. More --epochs go on from there.")
             model = load_model(folder.model)
-    bundle = serve.export(model, export_dir, training.preprocessing) if export_dir else None
-    return Result(model, training.history, training.preprocessing, bundle)
-
-
-class Training:
-    """A run's model, optimiser and place, from its first step to its last."""
-
-    def __init__(self, recipe, folder, source, strategy, precision, seed):
-        self.recipe, self.folder, self.source, self.seed = recipe, folder, source, seed
-        if folder.preprocessing.exists():
-            self.preprocessing = data.Preprocessing.load(folder.preprocessing)
         else:
-            self.preprocessing = data.measure(
-                source, recipe.train_split, image_size=recipe.image_size, mode=recipe.preprocess
-            )
-        augment.parse(recipe.augment)
-        source.size(recipe.test_split)
-        self.steps_per_epoch = steps_per_epoch(source, recipe.train_split, recipe.batch_size)
-        self.strategy = make_strategy(strategy)
-        self.replicas = self.strategy.num_replicas_in_sync
-        if recipe.batch_size % self.replicas:
-            raise ValueError(f"batch_size={recipe.batch_size} cannot be shared out among {self.replicas} replicas.")
+            if state.step:
+                print(f"Resuming {folder.path} after step {state.step}, {state.epoch} of {recipe.epochs} epochs.")
+            train(state, interrupt)
+            model = finish(state, record)
+            state.totals = np.zeros(3)
+            state.save(epoch=recipe.epochs)
+        bundle = serve.export(model, export_dir, state.preprocessing) if export_dir else None
+    return Result(model, state.history, state.preprocessing, bundle)
 
-        keras.utils.set_random_seed(seed)
-        with dtype_policy(precision), self.strategy.scope():
-            self.model = self.create_model()
-            rate = make_schedule(
-                recipe.schedule,
-                recipe.learning_rate,
-                steps=recipe.epochs * self.steps_per_epoch,
-                warmup_steps=round(recipe.warmup_epochs * self.steps_per_epoch),
-            )
-            self.optimizer = keras.optimizers.SGD(rate, momentum=recipe.momentum, nesterov=recipe.nesterov, name="sgd")
-            self.optimizer.build(self.model.trainable_variables)
-            self.loss_scale = LossScale(dynamic=precision == "mixed_float16")
-        if self.replicas > 1:  # statistics over the global batch: one device and many compute the same
-            for layer in self.model.layers:
-                if isinstance(layer, keras.layers.BatchNormalization):
-                    layer.synchronized = True
-        self.train_steps = Steps(self.strategy, self.train_step)
-        self.test_steps = Steps(self.strategy, self.test_step)
-        self.test_data = self.batches(self.test_batches)
-        # The place: steps done, epochs done, and the sums over the epoch that is under way.
-        self.step, self.epoch, self.totals, self.history = 0, 0, np.zeros(3), []
 
-    def create_model(self) -> keras.Model:
-        """A new model of the recipe."""
-        return create_model(
-            self.recipe.model,
-            num_classes=len(self.source.class_names),
-            input_shape=(*self.preprocessing.image_size, self.preprocessing.channels),
-            **self.recipe.overrides(),
-        )
+def train(state: State, interrupt: Interrupt) -> None:
+    """Goes from where a run is to the end of its last epoch, with an evaluation and a checkpoint after each."""
+    recipe, started = state.recipe, time.perf_counter()
+    seconds_before = state.history[-1]["seconds"] if state.history else 0.0
+    steps = Steps(state.strategy, lambda *batch: _train_step(state, *batch))
+    evaluate = make_evaluate(state)
+    batches = iter(_distribute(state, lambda: _train_batches(state)))
+    with Watch(
+        images=recipe.epochs * state.steps_per_epoch * recipe.batch_size,
+        done=state.step * recipe.batch_size,
+        epochs=recipe.epochs,
+        log_dir=state.folder.tensorboard,
+    ) as watch:
+        for epoch in range(state.epoch + 1, recipe.epochs + 1):
+            for count, sums in steps(batches, epoch * state.steps_per_epoch - state.step):
+                state.step += count
+                state.totals += sums
+                loss, accuracy = metrics.means(state.totals)
+                watch.images(count * recipe.batch_size, epoch=epoch, loss=loss, accuracy=accuracy, rate=state.rate())
+                if not np.isfinite(loss):
+                    raise Diverged(
+                        f"the loss is {loss} by step {state.step}. Try a lower --learning_rate or more "
+                        f"--warmup_epochs, in another --model_dir; {state.folder.path} keeps what was before."
+                    )
+                _stop_if_asked(state, interrupt)
+            loss, accuracy = metrics.means(state.totals)
+            test_loss, test_accuracy = metrics.means(evaluate(lambda: _stop_if_asked(state, interrupt)))
+            row = {
+                "epoch": epoch,
+                "step": state.step,
+                "learning_rate": state.rate(),
+                "train_loss": loss,
+                "train_accuracy": accuracy,
+                "test_loss": test_loss,
+                "test_accuracy": test_accuracy,
+                "images_per_second": steps.per_second() * recipe.batch_size,
+                "seconds": seconds_before + time.perf_counter() - started,
+            }
+            watch.epoch(row)
+            state.history.append(row)
+            state.folder.write_metrics(state.history)
+            if epoch < recipe.epochs:
+                state.totals = np.zeros(3)
+                state.save(epoch=epoch)
+            else:  # the run's last epoch is done when its model and report are written, too
+                state.save(epoch=epoch - 1)
 
-    def train_step(self, images, labels):
-        """One replica's share of a step."""
-        variables = self.model.trainable_variables
-        with tf.GradientTape() as tape:
-            logits = self.model(images, training=True)
-            losses = metrics.cross_entropy(labels, logits, self.recipe.label_smoothing)
-            # The mean over the global batch: replicas add their shares up.
-            loss = tf.reduce_sum(losses) / self.recipe.batch_size * self.loss_scale.scale
-        gradients = tape.gradient(loss, variables)
-        apply_gradients(self.optimizer, self.loss_scale, gradients, variables, self.recipe.weight_decay)
-        return metrics.sums(labels, logits, losses)
 
-    def test_step(self, images, labels, weights):
-        """One replica's share of an evaluation step."""
-        logits = self.model(images, training=False)
-        return metrics.sums(labels, logits, metrics.cross_entropy(labels, logits), weights)
+def make_evaluate(state: State) -> Callable[..., np.ndarray]:
+    """A function that gives `metrics.sums` over the test split, each example counted once on any number of replicas.
 
-    def train(self, interrupt: Interrupt) -> None:
-        """From where the run is to the end of its last epoch, with a checkpoint after each."""
-        recipe, seconds, started = self.recipe, sum(row["seconds"] for row in self.history[-1:]), time.perf_counter()
-        batches = iter(self.batches(self.train_batches))
-        with Watch(
-            images=recipe.epochs * self.steps_per_epoch * recipe.batch_size,
-            done=self.step * recipe.batch_size,
-            epochs=recipe.epochs,
-            log_dir=self.folder.tensorboard,
-        ) as watch:
-            for epoch in range(self.epoch + 1, recipe.epochs + 1):
-                for count, sums in self.train_steps(batches, epoch * self.steps_per_epoch - self.step):
-                    self.step += count
-                    self.totals += sums
-                    loss, accuracy = metrics.means(self.totals)
-                    watch.images(count * recipe.batch_size, epoch=epoch, loss=loss, accuracy=accuracy, rate=self.rate())
-                    if not np.isfinite(loss):
-                        raise Diverged(
-                            f"the loss is {loss} by step {self.step}. Try a lower --learning_rate or more "
-                            f"--warmup_epochs, in another --model_dir; {self.folder.path} keeps what was before."
-                        )
-                    self.stop_if_asked(interrupt)
-                loss, accuracy = metrics.means(self.totals)
-                test_loss, test_accuracy = metrics.means(self.evaluate(interrupt))
-                self.history.append(
-                    {
-                        "epoch": epoch,
-                        "step": self.step,
-                        "learning_rate": self.rate(),
-                        "train_loss": loss,
-                        "train_accuracy": accuracy,
-                        "test_loss": test_loss,
-                        "test_accuracy": test_accuracy,
-                        "images_per_second": self.train_steps.per_second() * recipe.batch_size,
-                        "seconds": seconds + time.perf_counter() - started,
-                    }
-                )
-                watch.epoch(self.history[-1])
-                self.folder.write_metrics(self.history)
-                if epoch < recipe.epochs:
-                    self.totals = np.zeros(3)
-                    self.save(epoch)
-                else:  # the run is finished when its model and report are written, too: till then its last epoch is not
-                    self.save(epoch - 1)
+    It takes a function to call now and then, which may raise to stop.
+    """
+    size, batch_size = state.source.size(state.recipe.test_split), state.recipe.batch_size
+    steps = Steps(state.strategy, lambda *batch: _test_step(state, *batch))
+    batches = _distribute(state, lambda: _test_batches(state))
 
-    def evaluate(self, interrupt: Interrupt | None = None) -> np.ndarray:
-        """[sum of losses, number right, number of examples] over the test split, each example counted once."""
-        steps = -(-self.source.size(self.recipe.test_split) // self.recipe.batch_size)
+    def evaluate(between: Callable[[], None] = lambda: None) -> np.ndarray:
         totals = np.zeros(3)
-        for _, sums in self.test_steps(iter(self.test_data), steps):
+        for _, sums in steps(iter(batches), -(-size // batch_size)):
             totals += sums
-            if interrupt:
-                self.stop_if_asked(interrupt)
+            between()
         return totals
 
-    def train_batches(self) -> tf.data.Dataset:
-        """Global batches from the run's place on."""
-        return data.pipeline(
-            self.source,
-            self.recipe.train_split,
-            batch_size=self.recipe.batch_size,
-            augment=self.recipe.augment,
-            preprocess=self.preprocessing,
-            seed=self.seed,
-            start_step=self.step,
+    return evaluate
+
+
+def _train_step(state, images, labels):
+    """One replica's share of a step."""
+    variables = state.model.trainable_variables
+    with tf.GradientTape() as tape:
+        logits = state.model(images, training=True)
+        losses = metrics.cross_entropy(labels, logits, state.recipe.label_smoothing)
+        # The mean over the global batch: replicas add their shares up.
+        loss = tf.reduce_sum(losses) / state.recipe.batch_size * state.loss_scale.scale
+    gradients = tape.gradient(loss, variables)
+    apply_gradients(state.optimizer, state.loss_scale, gradients, variables, state.recipe.weight_decay)
+    return metrics.sums(labels, logits, losses)
+
+
+def _test_step(state, images, labels, weights):
+    logits = state.model(images, training=False)
+    return metrics.sums(labels, logits, metrics.cross_entropy(labels, logits), weights)
+
+
+def _train_batches(state):
+    """Global batches from the run's place on."""
+    recipe = state.recipe
+    return data.pipeline(
+        state.source,
+        recipe.train_split,
+        batch_size=recipe.batch_size,
+        augment=recipe.augment,
+        preprocess=state.preprocessing,
+        seed=state.seed,
+        start_step=state.step,
+    )
+
+
+def _test_batches(state):
+    """Global batches of the whole test split, filled up with examples of weight 0."""
+    recipe = state.recipe
+    batches = data.pipeline(
+        state.source, recipe.test_split, batch_size=recipe.batch_size, preprocess=state.preprocessing, train=False
+    )
+    return padded(batches, recipe.batch_size)
+
+
+def _distribute(state, make):
+    """The global batches that `make` gives, each shared out among the replicas in its order."""
+    share = state.recipe.batch_size // state.replicas
+    return state.strategy.distribute_datasets_from_function(
+        lambda _: make().rebatch(share) if state.replicas > 1 else make()
+    )
+
+
+def _stop_if_asked(state, interrupt):
+    if interrupt.signal is not None:
+        state.save(epoch=state.epoch)
+        raise Interrupted(
+            interrupt.signal,
+            f"Stopped after step {state.step}, saved in {state.folder.path}. The same command goes on from there.",
         )
-
-    def test_batches(self) -> tf.data.Dataset:
-        """Global batches of the whole test split, filled up with examples of weight 0."""
-        batches = data.pipeline(
-            self.source,
-            self.recipe.test_split,
-            batch_size=self.recipe.batch_size,
-            preprocess=self.preprocessing,
-            train=False,
-        )
-        return padded(batches, self.recipe.batch_size)
-
-    def batches(self, make: Callable[[], tf.data.Dataset]):
-        """Each global batch, shared out among the replicas in its order."""
-        return self.strategy.distribute_datasets_from_function(
-            lambda _: make().rebatch(self.recipe.batch_size // self.replicas) if self.replicas > 1 else make()
-        )
-
-    def rate(self) -> float:
-        """The learning rate of the next step."""
-        return float(self.optimizer.learning_rate)
-
-    def variables(self) -> dict[str, Any]:
-        """All that a checkpoint holds of the model and its optimiser, by names that are the same in every process."""
-        return {
-            **{
-                f"model/{layer.name}/{i}_{variable.name}": variable  # a layer's random state has a counted-up path
-                for layer in self.model.layers
-                for i, variable in enumerate(layer.variables)
-            },
-            **{f"optimizer/{variable.path}": variable for variable in self.optimizer.variables},
-            **{f"loss_scale/{name}": variable for name, variable in self.loss_scale.variables.items()},
-        }
-
-    def save(self, epoch: int) -> None:
-        """Writes a checkpoint: `epoch` epochs are done."""
-        self.epoch = epoch
-        arrays = {name: variable.numpy() for name, variable in self.variables().items()}
-        place = {"step": np.int64(self.step), "epoch": np.int64(epoch), "totals": self.totals}
-        checkpoints.save(self.folder.checkpoints, self.step, arrays | place)
-
-    def resume(self) -> None:
-        """Goes to the place of the last whole checkpoint; without one the run begins here."""
-        self.preprocessing.save(self.folder.preprocessing)
-        arrays = checkpoints.latest(self.folder.checkpoints)
-        if arrays is None:
-            return
-        # A run that changes to float16 has no scale to go on with.
-        wanted = {k: v for k, v in self.variables().items() if k in arrays or not k.startswith("loss_scale/")}
-        checkpoints.restore(wanted, arrays, self.folder.checkpoints)
-        self.step, self.epoch, self.totals = int(arrays["step"]), int(arrays["epoch"]), arrays["totals"]
-        self.history = self.folder.read_metrics(self.epoch)
-        if self.epoch < self.recipe.epochs:
-            print(f"Resuming {self.folder.path} after step {self.step} ({self.epoch} of {self.recipe.epochs} epochs).")
-
-    def stop_if_asked(self, interrupt: Interrupt) -> None:
-        """Saves and leaves when a signal came."""
-        if interrupt.signal is not None:
-            self.save(self.epoch)
-            raise Interrupted(
-                interrupt.signal,
-                f"Stopped after step {self.step}, saved in {self.folder.path}. The same command goes on from there.",
-            )
 
 
 @contextlib.contextmanager

@@ -1,7 +1,9 @@
 """A run's folder: what it holds, and whether a command may go on with it."""
 
+import contextlib
 import csv
 import dataclasses
+import fcntl
 import importlib.metadata
 import json
 import os
@@ -9,7 +11,7 @@ import platform
 import shlex
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +61,20 @@ class RunDir:
     checkpoints = property(lambda self: self.path / "checkpoints")
     model = property(lambda self: self.path / "model.keras")
     report = property(lambda self: self.path / "report.html")
+
+    @contextlib.contextmanager
+    def lock(self) -> Iterator[None]:
+        """While in this context, no other process may train in the folder; a process that dies lets go of it.
+
+        Raises:
+          ValueError: another process does.
+        """
+        with open(self.path / ".lock", "w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise ValueError(f"another process trains in {self.path}: wait, or give another --model_dir.") from None
+            yield
 
     def check(self, recipe: Recipe) -> None:
         """Passes if the folder is empty or holds a run of the same recipe; `epochs` alone may have grown.

@@ -69,6 +69,7 @@ def test_what_a_run_leaves(finished, data_dir):
         "model.keras",
         "report.html",
         "export",
+        ".lock",
     }
     assert [row["epoch"] for row in rows(folder)] == ["1", "2", "3"]
     assert [row["step"] for row in rows(folder)] == ["16", "32", "48"]
@@ -242,8 +243,9 @@ tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfigur
 from kerascnn import data
 from kerascnn.evaluate.predictions import predict
 from kerascnn.train import run
-from kerascnn.train.loop import Training
+from kerascnn.train.loop import make_evaluate
 from kerascnn.train.run_dir import RunDir
+from kerascnn.train.state import State
 from recipes.digits_lenet5 import RECIPE as LENET
 from recipes.digits_resnet20 import RECIPE as RESNET
 
@@ -253,9 +255,10 @@ strategy = "mirrored" if count > 1 else "one_device"
 # Evaluation: against a count in NumPy, on all 360 images.
 for batch_size in (48, 7 * count, 120 * count + count, 400 // count * count):
     recipe = dataclasses.replace(LENET, batch_size=batch_size)
-    training = Training(recipe, RunDir(out / f"{count}-{batch_size}"), source, strategy, "float32", seed=1)
-    labels, logits = predict(training.model, source, "test", training.preprocessing, 90)
-    loss, right, seen = training.evaluate()
+    folder = RunDir(out / f"{count}-{batch_size}")
+    state = State(recipe, folder, source, strategy=strategy, precision="float32", seed=1)
+    labels, logits = predict(state.model, source, "test", state.preprocessing, 90)
+    loss, right, seen = make_evaluate(state)()
     shifted = logits - logits.max(-1, keepdims=True)
     losses = np.log(np.exp(shifted).sum(-1)) - shifted[np.arange(360), labels]
     assert seen == 360, seen

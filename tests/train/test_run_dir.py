@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import multiprocessing
 
 import pytest
 
@@ -9,6 +10,25 @@ from recipes.digits_resnet20 import RECIPE
 
 def row(epoch):
     return {column: epoch + 0.125 for column in COLUMNS} | {"epoch": epoch, "test_loss": float("nan")}
+
+
+def _lock(path):
+    with RunDir(path).lock():
+        raise SystemExit(0)
+
+
+def test_one_process_at_a_time(tmp_path):
+    def other():
+        process = multiprocessing.get_context("fork").Process(target=_lock, args=(tmp_path,))
+        process.start()
+        process.join()
+        return process.exitcode
+
+    with RunDir(tmp_path).lock():
+        assert other() == 1
+        with pytest.raises(ValueError, match="another process trains in"), RunDir(tmp_path).lock():
+            pass
+    assert other() == 0
 
 
 def test_recipe_json_holds_recipe_flags_versions_and_commit(tmp_path):
