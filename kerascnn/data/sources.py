@@ -125,14 +125,17 @@ def _prepared_digits(data_dir):
     if _is_prepared(builder):
         return builder
     print(f"Preparing the built-in digits in {builder.data_dir}", flush=True)
+    problem = None
     try:
         # TFDS reports a download here although there is none.
         with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
             builder.download_and_prepare()
-    except (OSError, tf.errors.OpError) as error:
-        if not _is_prepared(builder):  # else another process was quicker
-            raise OSError(
-                f"cannot prepare the digits in {os.path.dirname(os.fspath(builder.data_dir))} ({error}); "
-                "give a folder that can be written with --data_dir"
-            ) from error
+    except (OSError, RuntimeError, tf.errors.OpError) as error:
+        problem = error
+    if not _is_prepared(builder):  # else another process may have been quicker
+        raise OSError(
+            f"cannot prepare the digits in {os.path.dirname(os.fspath(builder.data_dir))} "
+            f"({problem or f'{builder.data_dir} is not whole: delete it'}); "
+            "give a folder that can be written with --data_dir"
+        ) from problem
     return tfds.builder("digits", data_dir=data_dir)

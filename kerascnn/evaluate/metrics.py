@@ -43,4 +43,4 @@ def means(totals: np.ndarray) -> tuple[float, float]:
 
 def confusion(labels: np.ndarray, predictions: np.ndarray, classes: int) -> np.ndarray:
     """Counts [classes, classes]: rows are the true classes, columns the predicted ones."""
-    return np.bincount(labels * classes + predictions, minlength=classes**2).reshape(classes, classes)
+    return np.bincount(labels.astype(np.int64) * classes + predictions, minlength=classes**2).reshape(classes, classes)

@@ -7,6 +7,7 @@ from pathlib import Path
 import tensorflow as tf
 
 BATCH = 64
+Answer = list[tuple[str, float]] | str  # (class, score) best first; or what is wrong
 
 
 def open_bundle(bundle: str | os.PathLike):
@@ -20,13 +21,15 @@ def open_bundle(bundle: str | os.PathLike):
     folder = Path(bundle)
     if not _is_saved_model(folder):
         versions = [p for p in folder.iterdir() if p.name.isdecimal()] if folder.is_dir() else []
-        folder = max(filter(_is_saved_model, versions), key=lambda path: int(path.name), default=None)
-    if not folder:
-        raise ValueError(f"{bundle} holds no bundle: {advice}")
+        versions = sorted(filter(_is_saved_model, versions), key=lambda path: int(path.name))
+        if not versions:
+            raise ValueError(f"{bundle} holds no bundle: {advice}")
+        folder = versions[-1]
     try:
         serve = tf.saved_model.load(str(folder)).signatures.get("serving_default")
     except Exception as error:  # TensorFlow raises whatever it stumbles over
-        raise ValueError(f"{folder} is damaged, export it anew: {error}") from error
+        reason = str(error).partition("\n")[0]
+        raise ValueError(f"{folder} cannot be loaded, export it anew: {reason}") from error
     if (
         not serve
         or "image_bytes" not in serve.structured_input_signature[1]
@@ -40,35 +43,33 @@ def _is_saved_model(folder: Path) -> bool:
     return (folder / "saved_model.pb").is_file()
 
 
-def classify(serve, paths: Sequence[str]) -> Iterator[tuple[str, list[tuple[str, float]] | str]]:
-    """For each file, in order: (path, [(class, score), ...] best first), or (path, what is wrong with it).
+def classify(serve, paths: Sequence[str]) -> Iterator[tuple[str, Answer]]:
+    """The answer for each file, in order.
 
     One that is broken does not keep the others from their answers.
     """
     for start in range(0, len(paths), BATCH):
-        read = {path: _read(path) for path in paths[start : start + BATCH]}
-        good = {path: content for path, content in read.items() if isinstance(content, bytes)}
+        batch = paths[start : start + BATCH]
+        contents: dict[str, bytes] = {}
+        answers: dict[str, Answer] = {}
+        for path in batch:
+            try:
+                contents[path] = Path(path).read_bytes()
+            except OSError as error:
+                answers[path] = error.strerror or str(error)
         try:
-            answers = _answers(serve, good)
+            answers |= _answers(serve, contents)
         except tf.errors.InvalidArgumentError:  # at least one is broken: find out which
-            answers = {}
-            for path, content in good.items():
+            for path, content in contents.items():
                 try:
                     answers |= _answers(serve, {path: content})
                 except tf.errors.InvalidArgumentError:
-                    read[path] = "not a whole PNG or JPEG image"
-        for path in paths[start : start + BATCH]:
-            yield path, answers.get(path, read[path])
+                    answers[path] = "not a whole PNG or JPEG image"
+        for path in batch:
+            yield path, answers[path]
 
 
-def _read(path: str) -> bytes | str:
-    try:
-        return Path(path).read_bytes()
-    except OSError as error:
-        return error.strerror or str(error)
-
-
-def _answers(serve, contents: dict[str, bytes]) -> dict[str, list[tuple[str, float]]]:
+def _answers(serve, contents: dict[str, bytes]) -> dict[str, Answer]:
     if not contents:
         return {}
     outputs = serve(image_bytes=tf.constant(list(contents.values())))
