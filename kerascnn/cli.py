@@ -3,6 +3,7 @@
 import importlib.util
 import pkgutil
 import runpy
+import signal
 import sys
 from typing import NoReturn
 
@@ -32,6 +33,7 @@ def main() -> NoReturn:
         console.fail(f"no command {command!r}: {close_names(command, COMMANDS)}")
     if command == "train":
         _train(arguments)
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `kerascnn list | head` ends as other commands do
     run("tools", command, arguments)
 
 

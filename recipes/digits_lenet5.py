@@ -13,7 +13,7 @@ from kerascnn.train import main
 
 from . import digits_resnet20
 
-RECIPE = dataclasses.replace(digits_resnet20.RECIPE, model="lenet5", image_size=32, learning_rate=0.05)
+RECIPE = dataclasses.replace(digits_resnet20.RECIPE, model="lenet5", model_args="", image_size=32)
 
 if __name__ == "__main__":
     main(RECIPE)

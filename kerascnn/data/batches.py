@@ -49,6 +49,8 @@ def pipeline(
     if isinstance(source, str):
         source = open_source(source, data_dir)
     if isinstance(preprocess, Preprocessing):
+        if image_size is not None:
+            raise ValueError("a Preprocessing has an image size already: leave image_size out.")
         prepared = preprocess
     else:
         prepared = measure(source, split if train else "train", image_size=image_size, mode=preprocess)

@@ -160,6 +160,11 @@ def test_steps_per_epoch(batch_size, steps, digits):
     assert steps_per_epoch(digits, "train", batch_size) == steps
 
 
+def test_a_size_of_its_own_is_refused_where_the_preprocessing_has_one(digits, preprocessing):
+    with pytest.raises(ValueError, match="leave image_size out"):
+        pipeline(digits, "train", batch_size=8, image_size=16, preprocess=preprocessing)
+
+
 def test_a_split_smaller_than_a_batch_is_an_error(digits, preprocessing):
     message = r"digits train\[:16\] has 16 elements, less than one batch of 17\."
     with pytest.raises(ValueError, match=message):
