@@ -5,7 +5,10 @@ r"""ResNet-20 on the built-in digits.
 The net and the momentum of https://arxiv.org/abs/1512.03385, 4.2, on 8x8 images. Differs from the paper: one cosine
 after a warm-up for its steps, Nesterov's momentum, label smoothing, and small rotations, shifts and zooms for its crops
 and flips (a mirrored digit is another digit, or none).
-Expected: not measured yet.
+The strengths of the augmentation, the batch size and the batch norm's momentum were chosen on train[1150:].
+(Batch 64 at twice the rate had 99.28 % on the test images.)
+Expected: 99.39 % of the test images, the mean of seeds 0 to 4: 99.17, 99.44, 99.44, 99.44, 99.44. 39 to 42 s of
+training with all evaluations and checkpoints, on 2 cores of an AMD EPYC with AVX-512, float32; commit 1656668.
 """
 
 from kerascnn.train import Recipe, main
