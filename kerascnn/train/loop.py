@@ -58,6 +58,8 @@ def run(
 ) -> Result:
     """Trains a recipe, or goes on with the run that `model_dir` holds; a finished one is loaded.
 
+    Seeds Python's, NumPy's and TensorFlow's global generators on the way.
+
     Args:
       recipe: what to train.
       model_dir: the folder that receives everything: see `kerascnn.train.run_dir`.

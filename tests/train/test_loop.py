@@ -307,9 +307,11 @@ def test_a_batch_that_replicas_cannot_share_is_refused(tmp_path, data_dir):
 import tensorflow as tf
 cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 3)
+import dataclasses
 from kerascnn.train import run
 from recipes.digits_lenet5 import RECIPE
-run(RECIPE, model_dir={str(tmp_path)!r}, data_dir={str(data_dir)!r}, strategy="mirrored")
+recipe = dataclasses.replace(RECIPE, batch_size=64)
+run(recipe, model_dir={str(tmp_path)!r}, data_dir={str(data_dir)!r}, strategy="mirrored")
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert "WrongInput: batch_size=64 cannot be shared out among 3 replicas" in done.stderr
