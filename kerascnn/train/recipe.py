@@ -186,7 +186,7 @@ def _train(name: str, recipe: Recipe, run_flags: RunFlags) -> NoReturn:
             seed=run_flags.seed,
         )
     except KeyboardInterrupt:
-        console.fail("stopped before the training began.", 130)
+        console.fail("stopped at once; a run that was under way goes on from its last checkpoint.", 130)
     except Interrupted as stopped:
         print(stopped, file=sys.stderr)
         sys.exit(128 + stopped.signal)
