@@ -166,13 +166,11 @@ def main(recipe: Recipe, argv: list[str] | None = None) -> NoReturn:
 
 
 def _train(name: str, recipe: Recipe, run_flags: RunFlags) -> NoReturn:
-    smoke_dir = None
+    model_dir, export_dir = Path(run_flags.model_dir or Path("runs") / name), run_flags.export_dir
     if run_flags.smoke:
         recipe = recipe.smoke()
-        if run_flags.model_dir is None:
-            smoke_dir = tempfile.mkdtemp(prefix=f"{name}-smoke-")
-    model_dir = Path(run_flags.model_dir or smoke_dir or Path("runs") / name)
-    export_dir = run_flags.export_dir or (str(model_dir / "export") if run_flags.smoke else None)
+        model_dir = Path(run_flags.model_dir or tempfile.mkdtemp(prefix=f"{name}-smoke-"))
+        export_dir = export_dir or str(model_dir / "export")
     try:
         with console.quiet_start():
             from kerascnn.train.loop import run

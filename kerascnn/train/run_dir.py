@@ -106,11 +106,20 @@ class RunDir:
         return record
 
     def read_metrics(self, up_to_epoch: int) -> list[dict[str, float]]:
-        """The rows of `metrics.csv` for the epochs that a checkpoint holds, oldest first."""
+        """The rows of `metrics.csv` for the epochs that a checkpoint holds, oldest first.
+
+        Raises:
+          ValueError: the file is something else.
+        """
         if not self.metrics.exists():
             return []
         with open(self.metrics, newline="", encoding="utf-8") as file:
-            rows = [{key: float(row[key]) for key in COLUMNS} for row in csv.DictReader(file)]
+            try:
+                rows = [{key: float(row[key]) for key in COLUMNS} for row in csv.DictReader(file)]
+            except (KeyError, TypeError, ValueError, csv.Error) as error:
+                raise ValueError(
+                    f"{self.metrics} is not what a run writes ({error!r}): mend it, or delete it and lose the curves."
+                ) from error
         return [row for row in rows if row["epoch"] <= up_to_epoch]
 
     def write_metrics(self, rows: list[dict[str, float]]) -> None:

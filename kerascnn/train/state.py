@@ -41,7 +41,7 @@ class State:
         self.replicas = self.strategy.num_replicas_in_sync
         if recipe.batch_size % self.replicas:
             raise ValueError(f"batch_size={recipe.batch_size} cannot be shared out among {self.replicas} replicas.")
-        if folder.preprocessing.exists():
+        if folder.recipe.exists() and folder.preprocessing.exists():  # without a recipe, it may be of another one
             self.preprocessing = data.Preprocessing.load(folder.preprocessing)
         else:
             self.preprocessing = data.measure(

@@ -189,6 +189,15 @@ def test_a_finished_run_says_so_and_a_changed_one_is_refused(data_dir, tmp_path,
     assert any(not np.array_equal(a, b) for a, b in zip(before, weights(tmp_path), strict=True))
 
 
+def test_statistics_that_no_recipe_owns_are_measured_anew(finished, data_dir, tmp_path):
+    """As a kill leaves them between the two files, when the next command is another recipe's."""
+    folder, _ = finished
+    statistics = json.loads((folder / "preprocessing.json").read_text())
+    (tmp_path / "preprocessing.json").write_text(json.dumps(statistics | {"mean": [1.0], "image_size": [20, 20]}))
+    result = run(dataclasses.replace(TINY, epochs=1), model_dir=tmp_path, data_dir=data_dir)
+    assert result.preprocessing == data.Preprocessing.load(folder / "preprocessing.json")
+
+
 def test_a_loss_that_is_no_number_stops_the_run(data_dir, tmp_path):
     wild = dataclasses.replace(TINY, learning_rate=1e30, warmup_epochs=0)
     with pytest.raises(Diverged, match=r"the loss is (nan|inf) by step .*lower --learning_rate"):

@@ -60,6 +60,13 @@ def test_a_broken_recipe_json_is_named(text, tmp_path):
         RunDir(tmp_path).check(RECIPE)
 
 
+@pytest.mark.parametrize("text", ["epoch,step\n1,2\n", "\n".join([",".join(COLUMNS), "1,2,x"]), "\0"])
+def test_broken_metrics_are_named(text, tmp_path):
+    (tmp_path / "metrics.csv").write_text(text + "\n1\n")
+    with pytest.raises(ValueError, match=r"metrics\.csv is not what a run writes"):
+        RunDir(tmp_path).read_metrics(9)
+
+
 def test_metrics_go_back_to_a_checkpoint(tmp_path):
     folder = RunDir(tmp_path)
     assert folder.read_metrics(9) == []
