@@ -13,9 +13,9 @@ help:
 	@echo 'make demo      train a small residual network, export it, classify an image with it'
 	@echo 'make test      the tests, but for the slow ones'
 	@echo 'make test-all  all tests; some need a browser: .ci/run says how to get one'
-	@echo 'make check     lint, formatting, types, generated stubs'
-	@echo 'make golden    write the golden numbers of the models again; read the difference'
-	@echo 'make bench     measure the speed of training and of the input pipeline'
+	@echo 'make check     lint, formatting, types, generated files'
+	@echo 'make golden    write the golden numbers and the facts of the models again; read the difference'
+	@echo 'make bench     measure how fast models are built and trained'
 	@echo 'make venv      only install, into $(VENV)'
 	@echo 'make clean     remove $(VENV) and what building and testing left; runs/ stays'
 
@@ -40,12 +40,15 @@ check: $(VENV)/installed-dev
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/python -m tools.make_stubs --check
+	$(BIN)/python -m tools.make_zoo --check
 
 golden: $(VENV)/installed-dev
 	$(BIN)/python -m tools.golden
+	$(BIN)/python -m tools.make_zoo
 
 bench: $(VENV)/installed-dev
-	$(BIN)/python -m tools.bench
+	$(BIN)/python -m tools.bench build
+	$(BIN)/python -m tools.bench loop
 
 venv: $(VENV)/installed-dev
 

@@ -23,6 +23,7 @@ REQUIRES = [
     "absl-py>=2.5",
     "numpy>=2.4",
     "h5py>=3.14",  # Keras's weight files
+    "safetensors>=0.8",  # the weight files of others
     "scikit-learn>=1.9",  # the built-in digits
     "tqdm>=4.70",
     "tensorboard>=2.21",  # without it tf.summary raises, and TensorFlow stopped requiring it
@@ -84,7 +85,12 @@ setup(
     python_requires=">=3.11",
     packages=list(packages()),
     package_dir=CARRIED,
-    package_data={"kerascnn": ["py.typed"], "": ["*.pyi"], "kerascnn.weights": ["*.json"]},
+    package_data={
+        "kerascnn": ["py.typed"],
+        "": ["*.pyi"],
+        "kerascnn.models": ["*.json"],
+        "kerascnn.weights": ["*.json"],
+    },
     include_package_data=False,  # exactly the line above, whatever version control knows
     install_requires=REQUIRES,
     extras_require={"dev": DEV},

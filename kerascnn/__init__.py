@@ -15,12 +15,14 @@ if TYPE_CHECKING:
     from kerascnn.models import list_models as list_models
     from kerascnn.models import load_model as load_model
     from kerascnn.models import model_info as model_info
+    from kerascnn.stages import features as features
 
 __version__ = "0.1.0"
 
 _HOMES = {
     "complexity": "kerascnn.counting",
     "create_model": "kerascnn.models",
+    "features": "kerascnn.stages",
     "list_models": "kerascnn.models",
     "load_model": "kerascnn.models",
     "model_info": "kerascnn.models",

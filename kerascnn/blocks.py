@@ -2,7 +2,8 @@
 
 A word takes the spec first and reads its conventions there:
 
-activation   between layers, by name; see ACTIVATIONS
+activation   between layers, by name; see ACTIVATIONS. maxout needs a convolution or a fully connected layer before it,
+             which it gives twice the filters; where a sum stands before, or a concatenation, there is relu instead
 norm         batch:    over images, height and width; running averages at test time
              group:    over height, width and the channels of a group; 32 groups, or the largest number below that
                        divides the channels
@@ -11,13 +12,15 @@ norm         batch:    over images, height and width; running averages at test t
              none:     convolutions have a bias instead
 bn_momentum  how much of the running averages a step keeps; PyTorch's is how much it replaces, so its 0.1 is 0.9 here
 bn_epsilon   added to the variance, whatever the norm
+conv_bias    whether convolutions have a bias ahead of a norm too, as keras.applications' ResNets have
 initializer  of every kernel but the classifier's, by name; see kerascnn.initializers
+drop_connect the rate at which training zeroes single weights of the fully connected layers; see kerascnn.layers
 padding      symmetric: as PyTorch, the same on all sides
              same:      as TensorFlow, which with a stride may pad the right and the bottom alone
              valid:     none
 
 Names say where a layer stands. A convolution named stage3_block2_conv1 brings stage3_block2_norm1 and
-stage3_block2_act1.
+stage3_block2_act1, and, where it pads, stage3_block2_pad1.
 """
 
 import math
@@ -25,16 +28,27 @@ import math
 import keras
 
 from kerascnn import initializers
-from kerascnn.layers import DropPath
+from kerascnn.layers import (
+    DropBlock,
+    DropConnectDense,
+    DropPath,
+    EfficientChannelAttention,
+    FractionalMaxPooling2D,
+    Maxout,
+)
 
 
 def _keras(name):
     return lambda space, **named: keras.layers.Activation(name, **named)
 
 
+# The lowest float32, and minus infinity in narrower types; finite, so that a model's config stays JSON.
+LOWEST = -3.4028235e38
+
 # By name, what makes the layer; `space` are the axes that are neither images nor channels.
 ACTIVATIONS = {
     "relu": _keras("relu"),
+    "relu6": _keras("relu6"),
     # The slope of its paper and of PyTorch; Keras has 0.3.
     "leaky_relu": lambda space, **named: keras.layers.LeakyReLU(0.01, **named),
     # One slope a channel, starting at 0.25 as in https://arxiv.org/abs/1502.01852.
@@ -47,31 +61,59 @@ ACTIVATIONS = {
     "sigmoid": _keras("sigmoid"),
     "tanh": _keras("tanh"),
     "hard_swish": _keras("hard_swish"),
+    "maxout": lambda space, **named: Maxout(**named),
 }
 
 
-def conv(spec, x, filters, kernel, stride=1, *, groups=1, bias=True, initializer=None, name):
-    """A convolution, `initializer` the spec's unless given."""
-    margin, padding = _margin(spec, kernel, stride)
-    if margin:
-        x = keras.layers.ZeroPadding2D(margin, name=_sibling(name, "pad"))(x)
+def conv(spec, x, filters, kernel, stride=1, *, groups=1, dilation=1, margin=None, bias=True, initializer=None, name):
+    """A convolution; `initializer` is the spec's unless given.
+
+    `margin` is how many pixels symmetric padding adds, for nets that have their own. At 0 no padding adds any. `bias`
+    is whether it has one; at None it has one where that of a `conv_norm` would, for norms that follow further on.
+    """
+    bias = spec.norm == "none" or spec.conv_bias if bias is None else bias
+    x, padding = _pad(spec, x, dilation * (kernel - 1) + 1, stride, margin, name)
     return keras.layers.Conv2D(
-        filters, kernel, stride, padding, groups=groups, use_bias=bias,
+        filters, kernel, stride, padding, dilation_rate=dilation, groups=groups, use_bias=bias,
         kernel_initializer=initializers.get(initializer or spec.initializer), name=name,
     )(x)  # fmt: skip
 
 
-def conv_norm(spec, x, filters, kernel, stride=1, *, groups=1, act="spec", zero_init=False, name):
+def conv_norm(
+    spec, x, filters, kernel, stride=1, *, groups=1, dilation=1, margin=None, act="spec", zero_init=False, name
+):
     """A convolution, its norm, and an activation: the spec's, another by name, or None.
 
     With `zero_init` the result starts at zero, as the last of a residual branch may: the norm's scale does, or the
-    kernel where there is no norm (https://arxiv.org/abs/1901.09321). The convolution has a bias only without a norm.
+    kernel where there is no norm (https://arxiv.org/abs/1901.09321). The convolution has a bias only without a norm, or
+    with conv_bias.
     """
+    act = _resolved(spec, act)
     bare = spec.norm == "none"
-    initializer = "zeros" if bare and zero_init else None
-    x = conv(spec, x, filters, kernel, stride, groups=groups, bias=bare, initializer=initializer, name=name)
+    x = conv(
+        spec, x, 2 * filters if act == "maxout" else filters, kernel, stride, groups=groups, dilation=dilation,
+        margin=margin, bias=None, initializer="zeros" if bare and zero_init else None, name=name,
+    )  # fmt: skip
     x = norm(spec, x, zero_init=zero_init, name=_sibling(name, "norm"))
-    return activation(spec, x, act, name=_sibling(name, "act"))
+    return _activate(x, act, name=_sibling(name, "act"))
+
+
+def depthwise_norm(spec, x, kernel, stride=1, *, dilation=1, act="spec", name):
+    """A convolution of each channel by itself, its norm, and an activation as in `conv_norm`."""
+    act = _resolved(spec, act)
+    initializer = initializers.get(spec.initializer, depthwise=x.shape[-1])
+    x, padding = _pad(spec, x, dilation * (kernel - 1) + 1, stride, None, name)
+    x = keras.layers.DepthwiseConv2D(
+        kernel, stride, padding, depth_multiplier=2 if act == "maxout" else 1, dilation_rate=dilation,
+        use_bias=spec.norm == "none" or spec.conv_bias, depthwise_initializer=initializer, name=name,
+    )(x)  # fmt: skip
+    x = norm(spec, x, name=_sibling(name, "norm"))
+    return _activate(x, act, name=_sibling(name, "act"))
+
+
+def norm_act(spec, x, *, name):
+    """A norm and the spec's activation, where they stand ahead of a convolution. `name` is such as "stage1_norm1"."""
+    return activation(spec, norm(spec, x, name=name), name=_sibling(name, "act", "norm"))
 
 
 def norm(spec, x, *, zero_init=False, name):
@@ -93,22 +135,51 @@ def norm(spec, x, *, zero_init=False, name):
 
 
 def activation(spec, x, act="spec", *, name):
-    """The spec's activation, another by name, or None."""
-    act = spec.activation if act == "spec" else act
-    return x if act is None else ACTIVATIONS[act](tuple(range(1, len(x.shape) - 1)), name=name)(x)
+    """The spec's activation, another by name, or None, where there is no convolution to give twice the filters."""
+    act = _resolved(spec, act)
+    return _activate(x, "relu" if act == "maxout" else act, name=name)
 
 
 def dense(spec, x, units, *, act="spec", name):
     """A fully connected layer with an activation: the spec's, another by name, or None. `name` is such as "dense1"."""
-    x = keras.layers.Dense(units, kernel_initializer=initializers.get(spec.initializer), name=name)(x)
-    return activation(spec, x, act, name=f"{name}_act")
+    act = _resolved(spec, act)
+    kernel = initializers.get(spec.initializer)
+    x = _dense(spec, 2 * units if act == "maxout" else units, kernel_initializer=kernel, name=name)(x)
+    return _activate(x, act, name=f"{name}_act")
 
 
-def max_pool(spec, x, size, stride, *, name):
-    """The largest value of each window. The padding never wins, whatever the sign of the values."""
-    margin, padding = _margin(spec, size, stride)
-    if margin:
-        x = keras.ops.pad(x, ((0, 0), (margin, margin), (margin, margin), (0, 0)), constant_values=-math.inf)
+def squeeze_excite(spec, x, units, *, act="relu", gate="sigmoid", name):
+    """Weighs each channel by a gate that sees the means of all (https://arxiv.org/abs/1709.01507).
+
+    Two fully connected layers, as 1x1 convolutions with biases, `units` between them; `gate` is an activation of Keras.
+    """
+    means = keras.layers.GlobalAveragePooling2D(keepdims=True, name=f"{name}_pool")(x)
+    gates = conv(spec, means, units, 1, name=f"{name}_conv1")
+    gates = activation(spec, gates, act, name=f"{name}_act1")
+    gates = conv(spec, gates, x.shape[-1], 1, name=f"{name}_conv2")
+    gates = keras.layers.Activation(gate, name=f"{name}_act2")(gates)
+    return keras.layers.Multiply(name=f"{name}_scale")([x, gates])
+
+
+def channel_attention(x, *, name):
+    """Efficient channel attention (https://arxiv.org/abs/1910.03151), with more taps where there are more channels."""
+    taps = int((math.log2(x.shape[-1]) + 1) / 2)
+    return EfficientChannelAttention(max(taps + 1 - taps % 2, 3), name=name)(x)
+
+
+def max_pool(spec, x, size, stride, *, margin=None, ceil=False, name):
+    """The largest value of each window. The padding never wins, whatever the sign of the values.
+
+    `margin` is as in `conv`. `ceil` pads at the right and the bottom alone, so that no pixel is left out. Fractional
+    where the spec has a ratio.
+    """
+    if spec.fractional_pool and stride > 1:
+        return FractionalMaxPooling2D(spec.fractional_pool, size, name=name)(x)
+    margins, padding = _margins(spec, size, stride, 0 if ceil else margin)
+    if ceil:
+        margins = (0, stride - 1)
+    if any(margins):
+        x = keras.ops.pad(x, ((0, 0), margins, margins, (0, 0)), constant_values=LOWEST)
     return keras.layers.MaxPooling2D(size, stride, padding, name=name)(x)
 
 
@@ -117,47 +188,114 @@ def linear_rates(last, count):
     return [last * (i + 1) / count for i in range(count)]
 
 
-def residual(x, shortcut, rate, *, name):
-    """shortcut + x, where training drops x from whole images at the given rate. `name` is the block's."""
+def dilations(strides, output_stride):
+    """Where the strides of a net's blocks multiply to more than `output_stride`, dilates in their place.
+
+    Returns (stride, first, then) for each block: `first` dilates its strided convolution and `then` what follows it, so
+    that each kernel sees what it saw (https://arxiv.org/abs/1706.05587).
+    """
+    total, dilation, plan = 1, 1, []
+    for stride in strides:
+        first = dilation
+        if total * stride > output_stride:
+            stride, dilation = 1, dilation * stride
+        total *= stride
+        plan.append((stride, first, dilation))
+    return plan
+
+
+def residual(x, shortcut, rate, *, drop_block=0.0, name):
+    """shortcut + x. Training drops x from whole images at `rate`, and squares of both at `drop_block`."""
+    if drop_block:
+        x = DropBlock(drop_block, name=f"{name}_drop_block")(x)
+        shortcut = DropBlock(drop_block, name=f"{name}_shortcut_drop_block")(shortcut)
     if rate:
         x = DropPath(rate, name=f"{name}_drop_path")(x)
     return keras.layers.Add(name=f"{name}_add")([shortcut, x])
 
 
-def flatten(x, *, name="flatten"):
-    """A feature map as one row of numbers. A ValueError where its size is not fixed."""
+def flatten(x, *, side=None, name="flatten"):
+    """A feature map as one row of numbers. A ValueError where its size is not fixed.
+
+    With `side` a map of another size is first averaged, or repeated, to side x side (PyTorch's adaptive pooling), so
+    that the fully connected layers behind it fit images of any size.
+    """
     if None in x.shape[1:]:
         raise ValueError("a fully connected layer needs a fixed image size: give input_shape=(height, width, channels)")
+    if side and x.shape[1:3] != (side, side):
+        x = keras.layers.AdaptiveAveragePooling2D(side, name=f"{name}_pool")(x)
     return keras.layers.Flatten(name=name)(x)
 
 
 def classifier(spec, x):
     """Global pooling and logits; pooled features where num_classes=0."""
-    pool = {"avg": keras.layers.GlobalAveragePooling2D, "max": keras.layers.GlobalMaxPooling2D}[spec.pooling]
-    return logits(spec, pool(name="pool")(x))
+    return logits(spec, pool(spec, x))
 
 
-def logits(spec, x):
-    """Dropout and the last fully connected layer, in float32 also under mixed precision; only x where num_classes=0.
+def pool(spec, x):
+    """The average of each channel, its largest value, or both, one after the other."""
+    average, largest = keras.layers.GlobalAveragePooling2D, keras.layers.GlobalMaxPooling2D
+    if spec.pooling == "catavgmax":
+        return keras.layers.Concatenate(name="pool")([average(name="pool_avg")(x), largest(name="pool_max")(x)])
+    return {"avg": average, "max": largest}[spec.pooling](name="pool")(x)
+
+
+def logits(spec, x, *, name="logits"):
+    """Dropout and the last fully connected layer; only x where num_classes=0.
+
+    It computes in float32 also under mixed precision, and in float64 where all layers do.
 
     The kernel starts small (https://arxiv.org/abs/1706.02677, 5.1), so that the first loss is at chance: ln(classes).
     """
     if not spec.num_classes:
         return x
     if spec.dropout:
-        x = keras.layers.Dropout(spec.dropout, name="dropout")(x)
+        x = keras.layers.Dropout(spec.dropout, name=_sibling(name, "dropout", "logits"))(x)
     kernel = initializers.get("small_normal")
-    return keras.layers.Dense(spec.num_classes, kernel_initializer=kernel, dtype="float32", name="logits")(x)
+    dtype = "float64" if keras.config.dtype_policy().compute_dtype == "float64" else "float32"
+    return _dense(spec, spec.num_classes, kernel_initializer=kernel, dtype=dtype, name=name)(x)
 
 
-def _margin(spec, kernel, stride):
-    """How much to pad on every side ahead of a layer, and what the layer does itself."""
-    margin = (kernel - 1) // 2
-    if spec.padding == "same" or (spec.padding == "symmetric" and stride == 1 and kernel % 2):
-        return 0, "same"  # at stride 1 and with an odd kernel, SAME is symmetric too
-    return (margin if spec.padding == "symmetric" else 0), "valid"
+def round_channels(channels, divisor=8, limit=0.9):
+    """The multiple of `divisor` nearest to a number of channels, but not below `limit` of it, as MobileNets round."""
+    rounded = max(divisor, int(channels + divisor / 2) // divisor * divisor)
+    return rounded + divisor if rounded < limit * channels else rounded
 
 
-def _sibling(conv, kind):
-    before, _, after = conv.rpartition("conv")
+def _dense(spec, units, **named):
+    if spec.drop_connect:
+        return DropConnectDense(units, spec.drop_connect, **named)
+    return keras.layers.Dense(units, **named)
+
+
+def _resolved(spec, act):
+    return spec.activation if act == "spec" else act
+
+
+def _activate(x, act, *, name):
+    return x if act is None else ACTIVATIONS[act](tuple(range(1, len(x.shape) - 1)), name=name)(x)
+
+
+def _pad(spec, x, extent, stride, margin, name):
+    """The input of a convolution that spans `extent` pixels, padded where the layer cannot do it itself."""
+    margins, padding = _margins(spec, extent, stride, margin)
+    if any(margins):
+        x = keras.layers.ZeroPadding2D(margins[0], name=_sibling(name, "pad"))(x)
+    return x, padding
+
+
+def _margins(spec, extent, stride, margin):
+    """How much to pad before and after, ahead of a layer, and what the layer does itself."""
+    if margin == 0 or spec.padding == "valid":
+        return (0, 0), "valid"
+    if spec.padding == "same":
+        return (0, 0), "same"
+    margin = (extent - 1) // 2 if margin is None else margin
+    if stride == 1 and 2 * margin == extent - 1:
+        return (0, 0), "same"  # at stride 1 and with an odd kernel, SAME is symmetric too
+    return (margin, margin), "valid"
+
+
+def _sibling(name, kind, of="conv"):
+    before, _, after = name.rpartition(of)
     return f"{before}{kind}{after}"

@@ -1,6 +1,7 @@
 """What the papers mean by Xavier and Kaiming, by name.
 
-fan_in is what one output sums over: for a convolution, kernel height x kernel width x input channels of its group.
+fan_in is what one output sums over: for a convolution, kernel height x kernel width x input channels of its group, so
+for a depthwise one kernel height x kernel width.
 Normal means normal: Keras's own `he_normal` and its siblings cut the tails off at two standard deviations.
 """
 
@@ -22,12 +23,17 @@ TABLE = {
 # fmt: on
 
 
-def get(name: str) -> Initializer:
+def get(name: str, depthwise: int = 0) -> Initializer:
     """Returns a new initialiser; an unknown name is a ValueError that offers the close ones.
 
-    New each time, because a seeded Keras initialiser gives every layer that shares it the same values.
+    New each time, because a seeded Keras initialiser gives every layer that shares it the same values. For a depthwise
+    kernel `depthwise` is its number of input channels, all of which Keras would count into fan_in.
     """
     if name not in TABLE:
         close = difflib.get_close_matches(str(name), TABLE) or TABLE
         raise ValueError(f"no initializer {name!r}: did you mean {', '.join(close)}?")
-    return TABLE[name]()
+    initializer = TABLE[name]()
+    if depthwise and isinstance(initializer, VarianceScaling):
+        # Keras has fan_in channels times too large, and fan_out right.
+        initializer.scale *= {"fan_in": depthwise, "fan_out": 1, "fan_avg": (depthwise + 1) / 2}[initializer.mode]
+    return initializer

@@ -3,6 +3,12 @@
 import keras
 
 
+def _check_rate(rate):
+    if not 0 <= rate < 1:
+        raise ValueError(f"rate must be 0 or more, and less than 1, not {rate!r}")
+    return rate
+
+
 @keras.saving.register_keras_serializable(package="kerascnn")
 class DropPath(keras.layers.Layer):
     """Stochastic depth (https://arxiv.org/abs/1603.09382): while training, zeroes whole images of a batch.
@@ -13,9 +19,7 @@ class DropPath(keras.layers.Layer):
 
     def __init__(self, rate, seed=None, **kwargs):
         super().__init__(**kwargs)
-        if not 0 <= rate < 1:
-            raise ValueError(f"rate must be 0 or more, and less than 1, not {rate!r}")
-        self.rate = rate
+        self.rate = _check_rate(rate)
         self.seed = seed
         self.seed_generator = keras.random.SeedGenerator(seed)
         self.supports_masking = True
@@ -31,3 +35,207 @@ class DropPath(keras.layers.Layer):
 
     def get_config(self):
         return {**super().get_config(), "rate": self.rate, "seed": self.seed}
+
+
+@keras.saving.register_keras_serializable(package="kerascnn")
+class DropBlock(keras.layers.Layer):
+    """DropBlock (https://arxiv.org/abs/1810.12890): while training, zeroes squares of a feature map.
+
+    Takes (batch, height, width, channels). Squares of `block_size` pixels a side, in each channel for itself, together
+    cover about `rate` of the map; what stays is scaled by the share that stays. A map that is smaller than a square has
+    squares of its own size. At test time the layer does nothing.
+    """
+
+    def __init__(self, rate, block_size=7, seed=None, **kwargs):
+        super().__init__(**kwargs)
+        self.rate = _check_rate(rate)
+        self.block_size = block_size
+        self.seed = seed
+        self.seed_generator = keras.random.SeedGenerator(seed)
+        self.supports_masking = True
+
+    def build(self, input_shape):
+        if None in input_shape[1:3]:
+            raise ValueError("DropBlock needs a fixed image size: give input_shape=(height, width, channels)")
+
+    def call(self, inputs, training=False):
+        if not training or self.rate == 0:
+            return inputs
+        _, height, width, _ = inputs.shape
+        side = min(self.block_size, height, width)
+        # Centres are drawn where the whole square fits, and with the density that lets the squares cover `rate`.
+        inside = (height - side + 1, width - side + 1)
+        density = self.rate * height * width / side**2 / (inside[0] * inside[1])
+        shape = keras.ops.shape(inputs)
+        draws = keras.random.uniform((shape[0], *inside, shape[3]), seed=self.seed_generator)
+        corners = keras.ops.cast(draws < density, self.compute_dtype)
+        grow = side - 1
+        corners = keras.ops.pad(corners, ((0, 0), (grow, grow), (grow, grow), (0, 0)))
+        keep = 1 - keras.ops.max_pool(corners, side, strides=1, padding="valid")
+        total, kept = height * width, keras.ops.sum(keras.ops.cast(keep, "float32"), (1, 2), keepdims=True)
+        return inputs * keep * keras.ops.cast(total / keras.ops.maximum(kept, 1), self.compute_dtype)
+
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
+    def get_config(self):
+        return {**super().get_config(), "rate": self.rate, "block_size": self.block_size, "seed": self.seed}
+
+
+@keras.saving.register_keras_serializable(package="kerascnn")
+class DropConnectDense(keras.layers.Dense):
+    """A fully connected layer with DropConnect (Wan et al., 2013, https://proceedings.mlr.press/v28/wan13.html).
+
+    While training, each weight of the kernel is zeroed with probability `rate`, and the others are divided by
+    1 - rate. One draw serves the whole batch, where the paper draws for each image: a mask for each would need as
+    much memory as the batch has copies of the kernel. At test time it is a Dense layer, where the paper samples.
+    """
+
+    def __init__(self, units, rate, seed=None, **kwargs):
+        super().__init__(units, **kwargs)
+        self.rate = _check_rate(rate)
+        self.seed = seed
+        self.seed_generator = keras.random.SeedGenerator(seed)
+
+    def call(self, inputs, training=False):
+        if not training or self.rate == 0:
+            return super().call(inputs)
+        kernel = keras.random.dropout(self.kernel, self.rate, seed=self.seed_generator)
+        x = keras.ops.matmul(inputs, keras.ops.cast(kernel, self.compute_dtype))
+        if self.bias is not None:
+            x = x + keras.ops.cast(self.bias, self.compute_dtype)
+        return x if self.activation is None else self.activation(x)
+
+    def get_config(self):
+        return {**super().get_config(), "rate": self.rate, "seed": self.seed}
+
+
+@keras.saving.register_keras_serializable(package="kerascnn")
+class FractionalMaxPooling2D(keras.layers.Layer):
+    """Fractional max pooling (https://arxiv.org/abs/1412.6071): shrinks a map by a ratio between 1 and 2.
+
+    Takes (batch, height, width, channels) and gives height and width divided by `ratio`, rounded down. The windows,
+    `size` pixels a side, start at the paper's pseudorandom sequence, which every training step draws anew, for the
+    whole batch; at test time the sequence is always the same. Needs a fixed image size.
+    """
+
+    def __init__(self, ratio, size=2, seed=None, **kwargs):
+        super().__init__(**kwargs)
+        if not 1 <= ratio < 2:
+            raise ValueError(f"ratio must be 1 or more, and less than 2, not {ratio!r}")
+        self.ratio = ratio
+        self.size = size
+        self.seed = seed
+        self.seed_generator = keras.random.SeedGenerator(seed)
+
+    def call(self, inputs, training=False):
+        x = inputs
+        for axis in (1, 2):
+            offset = keras.random.uniform((), seed=self.seed_generator) if training else 0.5
+            starts = self._starts(x.shape[axis], offset)
+            last = x.shape[axis] - 1
+            rows = [keras.ops.take(x, keras.ops.minimum(starts + i, last), axis) for i in range(self.size)]
+            x = rows[0]
+            for row in rows[1:]:
+                x = keras.ops.maximum(x, row)
+        return x
+
+    def _starts(self, side, offset):
+        # a(i) = floor(ratio * (i + u)) - floor(ratio * u): steps of one or two pixels, which begin at the first. The
+        # ratio is that of the whole numbers, so that the last window ends at the border.
+        count = self._shrunk(side)
+        if count < 2:
+            return keras.ops.zeros((count,), "int32")
+        ratio = (side - self.size) / (count - 1) if side > self.size else 0.0
+        steps = keras.ops.floor(ratio * (keras.ops.arange(count, dtype="float32") + offset))
+        starts = keras.ops.cast(steps - keras.ops.floor(ratio * offset), "int32")
+        return keras.ops.clip(starts, 0, max(side - self.size, 0))
+
+    def _shrunk(self, side):
+        if side is None:
+            raise ValueError("fractional pooling needs a fixed image size: give input_shape=(height, width, channels)")
+        return max(int(side / self.ratio), 1)
+
+    def compute_output_shape(self, input_shape):
+        batch, height, width, channels = input_shape
+        return (batch, self._shrunk(height), self._shrunk(width), channels)
+
+    def get_config(self):
+        return {**super().get_config(), "ratio": self.ratio, "size": self.size, "seed": self.seed}
+
+
+@keras.saving.register_keras_serializable(package="kerascnn")
+class Maxout(keras.layers.Layer):
+    """Maxout (https://arxiv.org/abs/1302.4389): the larger of each two neighbouring channels, so half as many."""
+
+    def call(self, inputs):
+        return keras.ops.maximum(inputs[..., 0::2], inputs[..., 1::2])
+
+    def compute_output_shape(self, input_shape):
+        return (*input_shape[:-1], input_shape[-1] // 2)
+
+
+@keras.saving.register_keras_serializable(package="kerascnn")
+class EfficientChannelAttention(keras.layers.Layer):
+    """Weighs each channel by its own mean and those of its neighbours (ECA-Net, https://arxiv.org/abs/1910.03151).
+
+    Takes (batch, height, width, channels). The weights are one filter of `size` taps, which slides over the channels'
+    means; a sigmoid makes gates of the sums. Published counts of multiply-accumulates leave the filter out.
+    """
+
+    def __init__(self, size, **kwargs):
+        super().__init__(**kwargs)
+        self.size = size
+
+    def build(self, input_shape):
+        self.kernel = self.add_weight((self.size,), "glorot_uniform", name="kernel")
+
+    def call(self, inputs):
+        means = keras.ops.mean(inputs, (1, 2))[..., None]
+        kernel = keras.ops.cast(self.kernel, self.compute_dtype)[:, None, None]
+        gates = keras.ops.sigmoid(keras.ops.conv(means, kernel, padding="same"))[..., 0]
+        return inputs * gates[:, None, None]
+
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
+    def get_config(self):
+        return {**super().get_config(), "size": self.size}
+
+
+@keras.saving.register_keras_serializable(package="kerascnn")
+class LocalResponseNormalization(keras.layers.Layer):
+    """Local response normalisation, as in AlexNet (Krizhevsky, Sutskever and Hinton, 2012, section 3.3).
+
+    Divides each channel by (bias + alpha * s) ** beta, where s is the sum of the squares of the `size` channels around
+    it, its own among them; beyond the first and the last there are none. Any shape, channels last. PyTorch and Caffe
+    take the mean of the squares for their sum, so that their alpha is `size` times ours.
+    """
+
+    def __init__(self, size=5, alpha=1e-4, beta=0.75, bias=2.0, **kwargs):
+        super().__init__(**kwargs)
+        if size < 1 or size % 2 == 0:
+            raise ValueError(f"size must be odd and 1 or more, not {size!r}")
+        self.size = size
+        self.alpha = alpha
+        self.beta = beta
+        self.bias = bias
+        self.supports_masking = True
+
+    def call(self, inputs):
+        wide = keras.backend.result_type(inputs.dtype, "float32")  # squares overflow in float16
+        squares = keras.ops.square(keras.ops.cast(inputs, wide))
+        channels, margin = inputs.shape[-1], self.size // 2
+        squares = keras.ops.pad(squares, [(0, 0)] * (len(inputs.shape) - 1) + [(margin, margin)])
+        total = squares[..., :channels]
+        for i in range(1, self.size):
+            total = total + squares[..., i : i + channels]
+        scale = keras.ops.power(self.bias + self.alpha * total, -self.beta)
+        return inputs * keras.ops.cast(scale, inputs.dtype)
+
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
+    def get_config(self):
+        config = {"size": self.size, "alpha": self.alpha, "beta": self.beta, "bias": self.bias}
+        return {**super().get_config(), **config}

@@ -7,8 +7,10 @@ import dataclasses
 import difflib
 import fnmatch
 import inspect
+import json
 import math
 import numbers
+import pathlib
 import sys
 import types
 import typing
@@ -31,9 +33,12 @@ Size = Annotated[int, Limits(1)]
 Side = Annotated[int | None, Limits(1)]
 Shape = tuple[Side, Side, Size]
 Rate = Annotated[float, Limits(0, 1)]
+Epsilon = Annotated[float, Limits(0)]
 Norm = Literal["batch", "group", "layer", "instance", "none"]
+Ratio = Annotated[float | None, Limits(1, 2)]
 Activation = Literal[
-    "relu", "leaky_relu", "prelu", "elu", "selu", "gelu", "silu", "softplus", "sigmoid", "tanh", "hard_swish"
+    "relu", "relu6", "leaky_relu", "prelu", "elu", "selu", "gelu", "silu", "softplus", "sigmoid", "tanh", "hard_swish",
+    "maxout",
 ]  # fmt: skip
 Initializer = Literal[
     "he_normal", "he_normal_fan_out", "glorot_uniform", "glorot_normal", "lecun_normal", "small_normal", "large_normal",
@@ -45,19 +50,31 @@ Initializer = Literal[
 class Spec:
     """What every family lets its user set; a family adds its own fields. A wrong type or value is a ValueError.
 
-    The meaning of the conventions, from `activation` on, is written where they are kept: in `kerascnn.blocks`.
+    `rematerialize` lets training keep few activations and compute the others again, which saves memory and costs time;
+    see `kerascnn.classifier`. The meaning of the conventions, from `drop_connect` on, is written where they are kept:
+    in `kerascnn.blocks`. Fields that several families have, and that mean the same in each:
+
+    zero_init_residual  the last norm of a residual branch starts at zero, so that the block starts as its shortcut
+    drop_path           stochastic depth (https://arxiv.org/abs/1603.09382): the rate of the last block; linear before
+    drop_block          DropBlock (https://arxiv.org/abs/1810.12890): its rate in the last two stages
+    fractional_pool     the ratio, such as 1.41, by which fractional max pooling (https://arxiv.org/abs/1412.6071)
+                        shrinks an image wherever max pooling would halve it
+    output_stride       8 or 16 keeps the last stages larger, and dilates their convolutions in place of strides
     """
 
     num_classes: Classes = 1000
     input_shape: Shape = (224, 224, 3)
-    pooling: Literal["avg", "max", None] = "avg"
+    pooling: Literal["avg", "max", "catavgmax", None] = "avg"
     dropout: Rate = 0.0
+    rematerialize: bool = False
+    drop_connect: Rate = 0.0
     activation: Activation = "relu"
     norm: Norm = "batch"
     initializer: Initializer = "he_normal"
     padding: Literal["symmetric", "same"] = "symmetric"
     bn_momentum: Rate = 0.9
-    bn_epsilon: Annotated[float, Limits(0)] = 1e-5
+    bn_epsilon: Epsilon = 1e-5
+    conv_bias: bool = False
 
     @property
     def min_size(self) -> int:
@@ -142,6 +159,22 @@ def override(variant: Variant, fields: Mapping[str, Any]) -> Spec:
         raise ValueError(f"{variant.name}: {error}") from None
 
 
+def facts() -> dict[str, dict[str, Any]]:
+    """Returns what is known of the models without importing or building them, by name.
+
+    Their family, paper, input_shape, num_classes, params, trainable_params, macs, stages (with their shapes),
+    receptive_field and peak_memory, from models/facts.json, which `python -m tools.make_zoo` writes.
+    """
+    path = pathlib.Path(__file__).parent / "models/facts.json"
+    return json.loads(path.read_text("utf-8")) if path.exists() else {}
+
+
+def differences(variant: Variant, spec: Spec) -> dict[str, Any]:
+    """Returns the fields in which a spec differs from its variant's, as `override` takes them and JSON keeps them."""
+    both = ((field.name, getattr(spec, field.name)) for field in dataclasses.fields(spec))
+    return {name: _plain(value) for name, value in both if value != getattr(variant.spec, name)}
+
+
 def close_names(word: object, names: Iterable[str]) -> str:
     """Phrases the offer that follows an unknown word: "did you mean a, b or c?", or all names where none is close."""
     by_lower = {name.lower(): name for name in names}
@@ -162,6 +195,10 @@ def no_attribute(module: str, name: str, names: Iterable[str]) -> Exception:
     return ImportError(message) if importing else AttributeError(message)
 
 
+def _plain(value: Any) -> Any:
+    return [_plain(item) for item in value] if isinstance(value, tuple) else value
+
+
 def _fit(value: Any, hint: Any) -> Any:
     """Returns the value as the type `hint` has it; a TypeError where it is another, a ValueError outside its limits."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
@@ -176,6 +213,9 @@ def _fit(value: Any, hint: Any) -> Any:
         hints = arguments[:1] * len(value) if arguments[-1] is ... else arguments
         if len(value) == len(hints):
             return tuple(map(_fit, value, hints))
+    elif hasattr(hint, "_fields") and isinstance(value, tuple | list):  # a NamedTuple: a row of a table
+        if len(value) == len(hint._fields):
+            return hint(*map(_fit, value, typing.get_type_hints(hint, include_extras=True).values()))
     elif origin is Literal:
         if any(value is choice or (isinstance(value, str) and value == choice) for choice in arguments):
             return value

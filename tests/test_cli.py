@@ -65,10 +65,10 @@ def test_wrong_input_ends_with_2_and_one_line_that_says_what_to_type(arguments, 
 
 
 def test_list_and_info():
-    listed = kerascnn("list", "resnet*")
+    listed = kerascnn("list", "plain*_cifar")
     assert listed.returncode == 0 and listed.stderr == ""
     names = [line.split()[0] for line in listed.stdout.splitlines()[1:]]
-    assert names == ["resnet20_cifar", "resnet32_cifar", "resnet44_cifar", "resnet56_cifar", "resnet110_cifar"]
+    assert names == ["plain20_cifar", "plain32_cifar", "plain44_cifar", "plain56_cifar", "plain110_cifar"]
     told = kerascnn("info", "resnet20_cifar").stdout
     for fact in ("1512.03385", "269,722 trainable", "40,551,040", "32x32x3", "stage3", "8x8x64"):
         assert fact in told

@@ -2,7 +2,15 @@ import keras
 import numpy as np
 import pytest
 
-from kerascnn.layers import DropPath
+from kerascnn.layers import (
+    DropBlock,
+    DropConnectDense,
+    DropPath,
+    EfficientChannelAttention,
+    FractionalMaxPooling2D,
+    LocalResponseNormalization,
+    Maxout,
+)
 
 
 @pytest.mark.parametrize("shape", [(512, 4, 6, 3), (512, 5)])
@@ -48,3 +56,149 @@ def test_drop_path_survives_saving():
 def test_drop_path_refuses_a_wrong_rate(rate):
     with pytest.raises(ValueError, match=f"rate must be 0 or more, and less than 1, not {rate}"):
         DropPath(rate)
+
+
+def test_drop_block_drops_squares_and_keeps_the_sum():
+    x = np.ones((64, 20, 24, 4), "float32")
+    y = np.asarray(DropBlock(0.2, block_size=5, seed=1)(x, training=True))
+    dropped = y == 0
+    # Each dropped pixel lies in a square of dropped pixels.
+    squares = np.lib.stride_tricks.sliding_window_view(dropped, (5, 5), (1, 2)).all((-1, -2))
+    covered = np.zeros_like(dropped)
+    for i in range(5):
+        for j in range(5):
+            covered[:, i : i + squares.shape[1], j : j + squares.shape[2]] |= squares
+    np.testing.assert_array_equal(covered, dropped)
+    assert dropped.mean() == pytest.approx(0.2, abs=0.03)
+    np.testing.assert_allclose(y.sum((1, 2)), 20 * 24, rtol=1e-5)
+    assert len({channel.tobytes() for channel in dropped[0].transpose(2, 0, 1)}) > 1
+
+
+def test_drop_block_does_nothing_at_test_time_and_fits_small_maps():
+    x = np.ones((8, 3, 9, 2), "float32")
+    np.testing.assert_array_equal(np.asarray(DropBlock(0.5)(x)), x)
+    y = np.asarray(DropBlock(0.5, seed=1)(x, training=True))
+    assert np.isfinite(y).all() and (y == 0).any()
+    with pytest.raises(ValueError, match="DropBlock needs a fixed image size: give input_shape="):
+        DropBlock(0.5)(keras.KerasTensor((None, None, 7, 3)))
+
+
+def test_drop_connect_masks_weights_and_keeps_the_expected_value():
+    layer = DropConnectDense(64, 0.4, seed=1)
+    x = np.ones((2, 512), "float32")
+    layer.build(x.shape)
+    layer.kernel.assign(np.ones((512, 64)))
+    layer.bias.assign(np.full(64, 7.0))
+    np.testing.assert_allclose(np.asarray(layer(x)), 512 + 7)
+    y = np.asarray(layer(x, training=True)) - 7
+    kept = y * 0.6
+    np.testing.assert_allclose(kept, kept.round(), atol=1e-3)  # whole weights stay or go
+    assert kept.mean() / 512 == pytest.approx(0.6, abs=0.02)
+    np.testing.assert_array_equal(y[0], y[1])  # one draw for the batch
+    assert (np.asarray(layer(x, training=True)) - 7 != y).any()
+
+
+@pytest.mark.parametrize(("side", "ratio"), [(32, 1.41), (33, 1.5), (9, 1.2), (64, 1.99), (3, 1.5), (2, 1.5), (7, 1.0)])
+@pytest.mark.parametrize("size", [2, 3])
+def test_fractional_pooling_is_the_largest_of_windows_one_or_two_apart(side, ratio, size):
+    layer = FractionalMaxPooling2D(ratio, size, seed=1)
+    rows = np.arange(side, dtype="float32")[None, :, None, None] * np.ones((1, 1, side + 5, 1), "float32")
+    for training in (False, True):
+        y = np.asarray(layer(rows, training=training))
+        assert y.shape == layer.compute_output_shape(rows.shape) == (1, int(side / ratio), int((side + 5) / ratio), 1)
+        last = y[0, :, 0, 0]  # the last row of each window
+        assert last[0] == min(size, side) - 1 or len(last) == 1
+        assert set(np.diff(last)) <= {0, 1, 2}
+        assert last[-1] == side - 1 or len(last) == 1
+
+
+def test_fractional_pooling_draws_in_training_alone():
+    x = np.random.default_rng(0).standard_normal((2, 31, 31, 3)).astype("float32")
+    layer = FractionalMaxPooling2D(1.5, seed=1)
+    np.testing.assert_array_equal(np.asarray(layer(x)), np.asarray(layer(x)))
+    drawn = {np.asarray(layer(x, training=True)).tobytes() for _ in range(4)}
+    assert len(drawn) > 1
+    with pytest.raises(ValueError, match="fractional pooling needs a fixed image size"):
+        layer(keras.KerasTensor((None, None, 7, 3)))
+    with pytest.raises(ValueError, match="ratio must be 1 or more, and less than 2, not 2"):
+        FractionalMaxPooling2D(2)
+
+
+def test_maxout_takes_the_larger_of_neighbours():
+    x = np.random.default_rng(0).standard_normal((2, 3, 6)).astype("float32")
+    np.testing.assert_array_equal(np.asarray(Maxout()(x)), x.reshape(2, 3, 3, 2).max(-1))
+
+
+def test_channel_attention():
+    x = np.random.default_rng(0).standard_normal((2, 4, 5, 9)).astype("float32")
+    layer = EfficientChannelAttention(3)
+    y = np.asarray(layer(x))
+    kernel = np.asarray(layer.kernel)
+    sums = [np.correlate(np.pad(means, 1), kernel) for means in x.mean((1, 2))]
+    np.testing.assert_allclose(y, x / (1 + np.exp(-np.array(sums)))[:, None, None], atol=1e-6)
+
+
+LAYERS = [
+    DropBlock(0.1, block_size=3, seed=1),
+    DropConnectDense(4, 0.1, activation="relu", seed=1),
+    FractionalMaxPooling2D(1.3, 3, seed=1),
+    Maxout(),
+    EfficientChannelAttention(5),
+]
+
+
+@pytest.mark.parametrize("layer", LAYERS, ids=lambda layer: type(layer).__name__)
+def test_layers_survive_saving(layer):
+    config = keras.saving.serialize_keras_object(layer)
+    assert config["registered_name"] == f"kerascnn>{type(layer).__name__}"
+    assert keras.saving.deserialize_keras_object(config).get_config() == layer.get_config()
+
+
+@pytest.mark.parametrize("layer", LAYERS, ids=lambda layer: type(layer).__name__)
+@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
+def test_layers_compute_in_half_precision(layer, policy):
+    copy = type(layer).from_config({**layer.get_config(), "dtype": policy, "name": None})
+    x = np.random.default_rng(0).standard_normal((2, 8, 8, 6)).astype("float32")
+    for training in (False, True):
+        call = {} if isinstance(layer, Maxout | EfficientChannelAttention) else {"training": training}
+        y = copy(x, **call)
+        assert keras.backend.standardize_dtype(y.dtype) == policy.removeprefix("mixed_")
+        assert np.isfinite(np.asarray(keras.ops.cast(y, "float32"))).all()
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 4, 7), (2, 3)])
+def test_local_response_normalization_is_alexnets(shape):
+    x = np.random.default_rng(0).normal(0, 30, shape).astype("float32")
+    channels = shape[-1]
+    sums = [(x[..., max(i - 2, 0) : i + 3] ** 2).sum(-1) for i in range(channels)]
+    expected = x / (2 + 1e-4 * np.stack(sums, -1)) ** 0.75
+    np.testing.assert_allclose(np.asarray(LocalResponseNormalization()(x)), expected, rtol=1e-5)
+
+
+def test_local_response_normalization_has_fields():
+    x = np.array([[3.0, 4.0, 1.0]], "float32")
+    y = np.asarray(LocalResponseNormalization(size=3, alpha=0.5, beta=1, bias=1)(x))
+    np.testing.assert_allclose(y, x / (1 + 0.5 * np.array([[25, 26, 17]])), rtol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", ["mixed_float16", "mixed_bfloat16"])
+def test_local_response_normalization_squares_do_not_overflow(dtype):
+    layer = LocalResponseNormalization(dtype=dtype)
+    y = layer(np.full((1, 2, 2, 8), 1000, "float32"))
+    assert y.dtype == dtype.removeprefix("mixed_")
+    expected = 1000 / (2 + 1e-4 * 5e6) ** 0.75
+    np.testing.assert_allclose(np.asarray(keras.ops.cast(y, "float32"))[..., 2:6], expected, rtol=1e-2)
+
+
+def test_local_response_normalization_survives_saving():
+    layer = LocalResponseNormalization(3, 0.1, 0.5, 1.0, name="n")
+    config = keras.saving.serialize_keras_object(layer)
+    assert config["registered_name"] == "kerascnn>LocalResponseNormalization"
+    assert keras.saving.deserialize_keras_object(config).get_config() == layer.get_config()
+    assert layer(keras.KerasTensor((None, None, 7, 3))).shape == (None, None, 7, 3)
+
+
+@pytest.mark.parametrize("size", [0, 4, -1])
+def test_local_response_normalization_needs_a_centre(size):
+    with pytest.raises(ValueError, match=f"size must be odd and 1 or more, not {size}"):
+        LocalResponseNormalization(size)

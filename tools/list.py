@@ -1,27 +1,84 @@
-"""The models, as a table.
+"""The models, as a table: their size of image and classes, parameters, multiply-accumulates for one image.
 
-kerascnn list ['PATTERN']     as in kerascnn list 'resnet*'
+kerascnn list ['PATTERN']     as in kerascnn list 'resnet*' --max_params=25M --sort=macs
 """
+
+import fnmatch
+import re
 
 from absl import flags
 
-from kerascnn import console
+from kerascnn import console, registry
+
+SORTS = {
+    "macs": lambda item: item[1]["macs"],
+    "params": lambda item: item[1]["params"],
+    "name": lambda item: [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", item[0])],
+    "image_size": lambda item: item[1]["input_shape"][0],
+}
+UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9}
+
+
+def short(number: float) -> str:
+    """A number with three digits and a unit: 25610152 is 25.6M, 4089184256 is 4.09G."""
+    for unit in ("", "K", "M"):
+        digits = f"{number:.3g}" if number < 999.5 else ""
+        if digits:
+            return (digits if float(digits) >= 100 or not unit else f"{number:#.3g}") + unit
+        number /= 1000
+    return (f"{number:#.3g}" if number < 99.95 else f"{number:.0f}") + "G"
+
+
+def amount(text: str) -> float:
+    """What `short` writes, as a number; a ValueError where it is none."""
+    found = re.fullmatch(r"(\d[\d_]*\.?\d*(?:e\d+)?)([KMG]?)", text.strip(), re.IGNORECASE)
+    if not found:
+        raise ValueError(f"{text!r} is not a number such as 25M, 1.5G or 800K")
+    return float(found[1]) * UNITS[found[2].upper()]
+
+
+def select(facts, values, pattern):
+    """The models that the pattern and the flags leave, in their order; ends the process for what is none."""
+    limits = {}
+    for flag in ("max_params", "max_macs"):
+        if values[flag].value is not None:
+            try:
+                limits[flag.removeprefix("max_")] = amount(values[flag].value)
+            except ValueError as error:
+                console.fail(f"--{flag}: {error}.")
+    families = list(dict.fromkeys(fact["family"] for fact in facts.values()))
+    for family in values.family:
+        if family not in families:
+            console.fail(f"no family {family!r}: {registry.close_names(family, families)}")
+    if values.sort is not None and values.sort not in SORTS:
+        console.fail(f"--sort={values.sort}: {registry.close_names(values.sort, SORTS)}")
+    found = {name: facts[name] for name in fnmatch.filter(facts, pattern)}
+    if not found:
+        console.fail(f"no model matches {pattern!r}: {registry.close_names(pattern, facts)}")
+    found = {name: fact for name, fact in found.items() if not values.family or fact["family"] in values.family}
+    found = {name: fact for name, fact in found.items() if all(fact[key] <= limits[key] for key in limits)}
+    if not found:
+        console.fail(f"none of the models that match {pattern!r} is within these limits: raise or leave out a flag.")
+    return dict(sorted(found.items(), key=SORTS[values.sort])) if values.sort else found
 
 
 def main() -> None:
-    patterns = console.parse_flags(flags.FlagValues(), __doc__)
+    values = flags.FlagValues()
+    flags.DEFINE_list("family", [], "only of this family, or of several: resnet,vgg", flag_values=values)
+    flags.DEFINE_string("max_params", None, "at most so many parameters, such as 25M", flag_values=values)
+    flags.DEFINE_string("max_macs", None, "at most so many multiply-accumulates, such as 1G", flag_values=values)
+    flags.DEFINE_string("sort", None, f"by {', '.join(SORTS)}, smallest first", flag_values=values)
+    patterns = console.parse_flags(values, __doc__)
     if len(patterns) > 1:
         console.fail("one pattern at most; quote it, so that the shell leaves it alone: 'resnet*'.")
-    with console.quiet_start():
-        from kerascnn import models, registry
-    pattern = patterns[0] if patterns else "*"
-    found = [registry.lookup(name) for name in models.list_models(pattern)]
-    if not found:
-        console.fail(f"no model matches {pattern!r}: {registry.close_names(pattern, models.list_models())}")
-    print(f"{'model':24}{'family':16}{'input':>16}{'classes':>9}")
-    for variant in found:
-        size = "x".join(map(str, variant.spec.input_shape))
-        print(f"{variant.name:24}{variant.family:16}{size:>16}{variant.spec.num_classes:>9}")
+    found = select(registry.facts(), values, patterns[0] if patterns else "*")
+    name_width = max(map(len, found)) + 2
+    family_width = max(len(fact["family"]) for fact in found.values()) + 2
+    print(f"{'model':{name_width}}{'family':{family_width}}{'input':>11}{'classes':>9}{'params':>9}{'macs':>9}")
+    for name, fact in found.items():
+        size = "x".join(map(str, fact["input_shape"]))
+        counts = f"{fact['num_classes']:>9}{short(fact['params']):>9}{short(fact['macs']):>9}"
+        print(f"{name:{name_width}}{fact['family']:{family_width}}{size:>11}{counts}")
 
 
 if __name__ == "__main__":

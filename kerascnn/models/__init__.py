@@ -9,17 +9,26 @@ import re
 import keras
 
 from kerascnn import registry
+from kerascnn.classifier import Classifier
 from kerascnn.registry import list_models as list_models
+from kerascnn.weights import form_of
 from kerascnn.weights import load as load_weights
 
 # The families, in the order in which their models are listed.
-for _family in ("lenet", "cifar_resnet"):
+for _family in (
+    "lenet", "alexnet", "nin", "vgg", "inception", "resnet", "preact_resnet", "senet", "cifar_resnet", "densenet",
+    "mobilenet", "mobilenet_v3", "efficientnet",
+):  # fmt: skip
     importlib.import_module(f"kerascnn.models.{_family}")
 
 
 @dataclasses.dataclass(frozen=True)
 class ModelInfo:
-    """The facts of a variant as it comes: `macs` for one image of `input_shape`, `stages` as names and shapes."""
+    """The facts of a variant as it comes: `macs` for one image of `input_shape`, `stages` as names and shapes.
+
+    `receptive_field` is how many pixels a side the last stage sees, `peak_memory` the bytes of activations for one
+    image; `kerascnn.complexity` says both exactly.
+    """
 
     name: str
     family: str
@@ -31,6 +40,8 @@ class ModelInfo:
     input_shape: tuple[int, int, int]
     num_classes: int
     stages: tuple[tuple[str, tuple[int, int, int]], ...]
+    receptive_field: int
+    peak_memory: int
 
 
 def create_model(
@@ -51,11 +62,15 @@ def create_model(
         num_classes: 0 gives the pooled features in place of logits.
         input_shape: (height, width, channels); height and width may be None where the model has no fully connected
             layer but its last.
-        weights: the path of a `.weights.h5` or `.keras` file; without it the weights are random.
-        pooling: "avg", "max", or None, which with num_classes=0 gives the feature map.
+        weights: the path of a `.safetensors` file as torchvision and timm name it, or of a `.weights.h5` or `.keras`
+            file; without it the weights are random.
+        pooling: "avg", "max", "catavgmax" for both, or None, which with num_classes=0 gives the feature map.
         dropout: the rate ahead of the classifier.
         drop_path: the rate of stochastic depth at the last block (https://arxiv.org/abs/1603.09382).
         **overrides: other fields of the family's spec, such as norm="group"; `help(kerascnn.models.NAME)` lists them.
+
+    Where a field asks for more outputs, as include_aux=True does, the model gives a list, the logits first. It keeps
+    its name and its overrides as `model.variant` and `model.overrides`.
 
     Of these, None means the variant's own, but for `weights` and `pooling`. Raises a ValueError for an unknown name or
     field, which offers the close ones, and for a value that cannot be.
@@ -63,35 +78,50 @@ def create_model(
     variant = registry.lookup(name)
     given = {"num_classes": num_classes, "input_shape": input_shape, "dropout": dropout, "drop_path": drop_path}
     given = {field: value for field, value in given.items() if value is not None}
-    spec = registry.override(variant, {"pooling": pooling, **given, **overrides})
-    image = keras.Input(spec.input_shape, name="image")
-    x = variant.build(spec, image)
-    if spec.pooling is not None:
-        x = variant.head(spec, x)
-    model = keras.Model(image, x, name=name)
+    form = {} if weights is None else form_of(weights, name)
+    spec = registry.override(variant, {"pooling": pooling, **form, **given, **overrides})
+    # Weights get their values when the scope ends, which is quicker: TensorFlow names them one by one inside layers.
+    with keras.StatelessScope():
+        image = keras.Input(spec.input_shape, name="image")
+        x = variant.build(spec, image)
+        x, *aux = x if isinstance(x, list) else [x]
+        if spec.pooling is not None:
+            x = variant.head(spec, x)
+        model = Classifier(image, [x, *aux] if aux else x, name=name)
+    model.remember(name, registry.differences(variant, spec))
     if weights is not None:
         load_weights(model, weights)
     return model
 
 
-def model_info(name: str) -> ModelInfo:
-    """Builds a model as it comes, and returns its facts. An unknown name is a ValueError that offers the close ones."""
+def model_info(name: str, *, measure: bool = False) -> ModelInfo:
+    """Returns the facts of a variant as it comes. An unknown name is a ValueError that offers the close ones.
+
+    They are read from a file, and counted on the model itself where the file lacks it, or with `measure`.
+    """
     from kerascnn.counting import complexity
 
     variant = registry.lookup(name)
-    model = create_model(name)
-    cost = complexity(model)
+    facts = registry.facts().get(name)
+    if facts is None or measure:
+        cost = complexity(create_model(name))
+        stages = [row for row in cost.layers if re.fullmatch(r"stage\d+", row.name)]
+        facts = {fact: getattr(cost, fact) for fact in ("params", "trainable_params", "macs", "peak_memory")}
+        facts["stages"] = {row.name: row.output_shape for row in stages}
+        facts["receptive_field"] = stages[-1].receptive_field
     return ModelInfo(
         name=name,
         family=variant.family,
         paper=variant.paper,
-        params=cost.params,
-        trainable_params=cost.trainable_params,
-        macs=cost.macs,
+        params=facts["params"],
+        trainable_params=facts["trainable_params"],
+        macs=facts["macs"],
         image_size=variant.spec.input_shape[0],
         input_shape=variant.spec.input_shape,
         num_classes=variant.spec.num_classes,
-        stages=tuple((row.name, row.output_shape) for row in cost.layers if re.fullmatch(r"stage\d+", row.name)),
+        stages=tuple((stage, tuple(shape)) for stage, shape in facts["stages"].items()),
+        receptive_field=facts["receptive_field"],
+        peak_memory=facts["peak_memory"],
     )
 
 
@@ -129,7 +159,7 @@ def _builder(variant):
 # After the families, and over them: a variant may bear the name of its family's module, as alexnet does. Importing a
 # family binds that name here to the module, once, so that what is bound last stays.
 globals().update({name: _builder(registry.lookup(name)) for name in list_models()})
-__all__ = ["ModelInfo", "create_model", "list_models", "load_model", "model_info", *list_models()]
+__all__ = ["Classifier", "ModelInfo", "create_model", "list_models", "load_model", "model_info", *list_models()]
 
 
 def __getattr__(name):

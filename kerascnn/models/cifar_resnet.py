@@ -1,28 +1,54 @@
 """Residual nets for small images, and the plain nets that they are compared with.
 
-ResNet  https://arxiv.org/abs/1512.03385  section 4.2; shortcuts are its option A, which has no parameters
+ResNet       https://arxiv.org/abs/1512.03385  section 4.2; shortcuts are its option A, which has no parameters
+Wide ResNet  https://arxiv.org/abs/1605.07146  WideResNet, where norm and activation stand ahead of the convolutions
+ResNeXt      https://arxiv.org/abs/1611.05431  section 5.3: block="bottleneck", groups, base_width, project
+SE-ResNet    https://arxiv.org/abs/1709.01507  se
 
-Differs from the paper: the classifier starts from small numbers, the other weights from He's distribution.
+Differs from the papers: the classifier starts from small numbers, the other weights from He's distribution; a
+squeeze-and-excitation has 8 units or more, as in kerascnn.models.resnet, where a sixteenth of 16 channels would be one.
 """
 
 import dataclasses
+from typing import Annotated, Literal
 
 import keras
 
-from kerascnn.blocks import activation, classifier, conv_norm, linear_rates, residual
-from kerascnn.registry import Classes, Rate, Shape, Size, Spec, register
+from kerascnn.blocks import (
+    activation,
+    classifier,
+    conv,
+    conv_norm,
+    linear_rates,
+    norm_act,
+    residual,
+    round_channels,
+    squeeze_excite,
+)
+from kerascnn.registry import Classes, Limits, Rate, Shape, Size, Spec, register
 
 
 @dataclasses.dataclass(frozen=True)
 class CifarResNet(Spec):
-    """`depths` are the blocks of each stage, `widths` its filters. Images are 8x8 or larger."""
+    """`depths` are the blocks of each stage, `widths` its filters. Images are 8x8 or larger.
+
+    A bottleneck's 3x3 has `groups` groups of `base_width`/64 of `widths`, and its last 1x1 four times `widths`. With
+    `project` the shortcuts are convolutions where the shape changes, the paper's option B.
+    """
 
     depths: tuple[Size, ...]
     shortcut: bool = True
     _: dataclasses.KW_ONLY
     widths: tuple[Size, ...] = (16, 32, 64)
+    block: Literal["basic", "bottleneck"] = "basic"
+    groups: Size = 1
+    base_width: Size = 64
+    project: bool = False
+    se: bool = False
+    se_ratio: Annotated[float, Limits(0, 1)] = 1 / 16
     zero_init_residual: bool = False
     drop_path: Rate = 0.0
+    drop_block: Rate = 0.0
     num_classes: Classes = 10
     input_shape: Shape = (32, 32, 3)
 
@@ -36,6 +62,39 @@ class CifarResNet(Spec):
             raise ValueError(f"widths must be {len(self.depths)} numbers that do not fall, one for each of depths")
         if not self.shortcut and (self.zero_init_residual or self.drop_path):
             raise ValueError("zero_init_residual and drop_path need shortcuts, which shortcut=False takes away")
+        if not self.shortcut and (self.project or self.drop_block):
+            raise ValueError("project and drop_block need shortcuts, which shortcut=False takes away")
+        if self.block == "basic" and (self.groups, self.base_width) != (1, 64):
+            raise ValueError("groups and base_width are for block='bottleneck'")
+
+
+@dataclasses.dataclass(frozen=True)
+class WideResNet(Spec):
+    """`depths` are the blocks of each stage, whose filters are `widen` times `widths`. Images are 8x8 or larger.
+
+    `block_dropout` is the rate between the two convolutions of a block: 0.3 where the paper has it. With
+    zero_init_residual the second starts at zero.
+    """
+
+    depths: tuple[Size, ...]
+    widen: Size
+    _: dataclasses.KW_ONLY
+    widths: tuple[Size, ...] = (16, 32, 64)
+    block_dropout: Rate = 0.0
+    zero_init_residual: bool = False
+    drop_path: Rate = 0.0
+    drop_block: Rate = 0.0
+    num_classes: Classes = 10
+    input_shape: Shape = (32, 32, 3)
+
+    @property
+    def min_size(self) -> int:
+        return 8
+
+    def __post_init__(self):
+        super().__post_init__()
+        if len(self.depths) != len(self.widths):
+            raise ValueError(f"widths must be {len(self.depths)} numbers, one for each of depths")
 
 
 def shrink(x, filters, stride, name):
@@ -47,23 +106,62 @@ def shrink(x, filters, stride, name):
     return x
 
 
-def block(spec, image, filters, stride, rate, name):
-    x = conv_norm(spec, image, filters, 3, stride, name=f"{name}_conv1")
-    x = conv_norm(spec, x, filters, 3, act=None, zero_init=spec.zero_init_residual, name=f"{name}_conv2")
+def shorten(spec, x, filters, stride, name):
+    """The shortcut."""
+    if spec.project and (stride > 1 or x.shape[-1] != filters):
+        return conv_norm(spec, x, filters, 1, stride, act=None, name=f"{name}_shortcut_conv")
+    return shrink(x, filters, stride, name)
+
+
+def block(spec, image, filters, stride, rate, drop_block, name):
+    zero_init = spec.zero_init_residual
+    if spec.block == "basic":
+        x = conv_norm(spec, image, filters, 3, stride, name=f"{name}_conv1")
+        x = conv_norm(spec, x, filters, 3, act=None, zero_init=zero_init, name=f"{name}_conv2")
+    else:
+        width = filters * spec.base_width // 64 * spec.groups
+        x = conv_norm(spec, image, width, 1, name=f"{name}_conv1")
+        x = conv_norm(spec, x, width, 3, stride, groups=spec.groups, name=f"{name}_conv2")
+        x = conv_norm(spec, x, 4 * filters, 1, act=None, zero_init=zero_init, name=f"{name}_conv3")
+    if spec.se:
+        x = squeeze_excite(spec, x, round_channels(x.shape[-1] * spec.se_ratio, limit=0), name=f"{name}_se")
     if spec.shortcut:
-        x = residual(x, shrink(image, filters, stride, name), rate, name=name)
-    return activation(spec, x, name=f"{name}_act2")
+        shortcut = shorten(spec, image, x.shape[-1], stride, name)
+        x = residual(x, shortcut, rate, drop_block=drop_block, name=name)
+    return activation(spec, x, name=f"{name}_act2" if spec.block == "basic" else f"{name}_act3")
+
+
+def wide_block(spec, image, filters, stride, rate, drop_block, name):
+    preact = norm_act(spec, image, name=f"{name}_preact_norm")
+    x = conv_norm(spec, preact, filters, 3, stride, name=f"{name}_conv1")
+    if spec.block_dropout:
+        x = keras.layers.Dropout(spec.block_dropout, name=f"{name}_dropout")(x)
+    zero = "zeros" if spec.zero_init_residual else None
+    x = conv(spec, x, filters, 3, bias=None, initializer=zero, name=f"{name}_conv2")
+    if stride > 1 or image.shape[-1] != filters:
+        image = conv(spec, preact, filters, 1, stride, bias=None, name=f"{name}_shortcut_conv")
+    return residual(x, image, rate, drop_block=drop_block, name=name)
+
+
+def stages(spec, x, block, widths):
+    rates = iter(linear_rates(spec.drop_path, sum(spec.depths)))
+    for i, (depth, filters) in enumerate(zip(spec.depths, widths, strict=True), 1):
+        drop_block = spec.drop_block if i > len(spec.depths) - 2 else 0.0
+        for j in range(1, depth + 1):
+            stride = 2 if i > 1 and j == 1 else 1
+            x = block(spec, x, filters, stride, next(rates), drop_block, f"stage{i}_block{j}")
+        x = keras.layers.Identity(name=f"stage{i}")(x)
+    return x
 
 
 def build(spec, x):
-    x = conv_norm(spec, x, spec.widths[0], 3, name="stem_conv")
-    rates = iter(linear_rates(spec.drop_path, sum(spec.depths)))
-    for i, (depth, filters) in enumerate(zip(spec.depths, spec.widths, strict=True), 1):
-        for j in range(1, depth + 1):
-            stride = 2 if i > 1 and j == 1 else 1
-            x = block(spec, x, filters, stride, next(rates), f"stage{i}_block{j}")
-        x = keras.layers.Identity(name=f"stage{i}")(x)
-    return x
+    return stages(spec, conv_norm(spec, x, spec.widths[0], 3, name="stem_conv"), block, spec.widths)
+
+
+def build_wide(spec, x):
+    x = conv(spec, x, spec.widths[0], 3, bias=None, name="stem_conv")
+    x = stages(spec, x, wide_block, [spec.widen * width for width in spec.widths])
+    return norm_act(spec, x, name="head_norm")
 
 
 # fmt: off
@@ -79,4 +177,14 @@ register(build, classifier, {
     "plain56_cifar":   CifarResNet((9, 9, 9),    shortcut=False),
     "plain110_cifar":  CifarResNet((18, 18, 18), shortcut=False),
 }, paper="https://arxiv.org/abs/1512.03385")
+register(build_wide, classifier, {
+    "wrn16_8":         WideResNet((2, 2, 2), 8),
+    "wrn28_10":        WideResNet((4, 4, 4), 10),
+}, paper="https://arxiv.org/abs/1605.07146")
+register(build, classifier, {
+    "resnext29_8x64d_cifar": CifarResNet((3, 3, 3), widths=(64, 128, 256), block="bottleneck", groups=8, project=True),
+}, paper="https://arxiv.org/abs/1611.05431")
+register(build, classifier, {
+    "seresnet20_cifar": CifarResNet((3, 3, 3),   se=True),
+}, paper="https://arxiv.org/abs/1709.01507")
 # fmt: on

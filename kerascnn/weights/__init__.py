@@ -6,19 +6,41 @@ import zipfile
 import h5py
 import keras
 import numpy as np
+import safetensors
+import safetensors.numpy
+
+from kerascnn import registry
+from kerascnn.weights import torch_names
+from kerascnn.weights.forms import form as form
+
+
+def form_of(source: str | os.PathLike[str], name: str) -> dict:
+    """Returns the overrides that the model `name` needs to carry the weights of a file: none for a file of our own."""
+    path = os.fspath(source)
+    if not path.endswith(".safetensors"):
+        return {}
+    try:
+        library = torch_names.library_of(registry.lookup(name), _read_safetensors(path))
+    except ValueError as error:
+        raise ValueError(f"{path} does not fit {name}: {error}") from None
+    return form(library, name)
 
 
 def load(model: keras.Model, source: str | os.PathLike[str]) -> None:
-    """Loads weights into a model from a `.weights.h5` or `.keras` file that Keras wrote.
+    """Loads weights into a model from a `.weights.h5` or `.keras` file that Keras wrote, or from `.safetensors`.
 
-    Layers are found by name. Nothing is loaded unless the file and the model agree in every tensor: else a ValueError
-    names the first that does not fit. Only tensors are read from the file, never code.
+    Layers are found by name, in a `.safetensors` file by the names of torchvision or timm. Nothing is loaded unless the
+    file and the model agree in every tensor: else a ValueError names what does not fit. Only tensors are read from the
+    file, never code.
     """
     path = os.fspath(source)
+    if path.endswith(".safetensors"):
+        torch_names.assign(model, _read_safetensors(path), source=path)
+        return
     if not path.endswith((".weights.h5", ".keras")):
         raise ValueError(
-            f"weights={path!r}: give the path of a .weights.h5 or a .keras file. Pickles, as .pth and .pt files are, "
-            "are never loaded, because they can run code"
+            f"weights={path!r}: give the path of a .safetensors, .weights.h5 or .keras file. Pickles, as .pth and .pt "
+            "files are, are never loaded, because they can run code"
         )
     stored = _read(path)
     values = []
@@ -38,6 +60,15 @@ def load(model: keras.Model, source: str | os.PathLike[str]) -> None:
         raise ValueError(f"{path} does not fit {model.name}, which has no {next(iter(stored))}")
     for weight, value in values:
         weight.assign(value)
+
+
+def _read_safetensors(path):
+    if not os.path.isfile(path):
+        raise FileNotFoundError(f"no weights file {path}")
+    try:
+        return safetensors.numpy.load_file(path)
+    except (safetensors.SafetensorError, KeyError, OSError) as error:
+        raise ValueError(f"{path} is damaged, or not a safetensors file: {error}") from error
 
 
 def _read(path):

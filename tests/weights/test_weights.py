@@ -64,7 +64,7 @@ def test_other_forms_say_which_ones_work(tmp_path, source):
             return pytest.fail, ("a pickle was loaded",)
 
     (tmp_path / source).write_bytes(pickle.dumps(Bomb()))
-    with pytest.raises(ValueError, match=r"give the path of a \.weights\.h5 or a \.keras file\. Pickles"):
+    with pytest.raises(ValueError, match=r"give the path of a \.safetensors, \.weights\.h5 or \.keras file\. Pickles"):
         small(weights=tmp_path / source)
 
 

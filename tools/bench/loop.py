@@ -1,6 +1,6 @@
-"""Measures speed: both sides in one run, in turn, and their ratio. Machines are noisy, so only the ratio holds.
+"""Our training loop against Keras's fit: same model, data and batch.
 
-python -m tools.bench loop    our training loop against Keras's fit: same model, data and batch
+python -m tools.bench loop
 """
 
 import statistics
@@ -9,6 +9,25 @@ import time
 from absl import flags
 
 from kerascnn import console
+
+
+def main(argv: list[str]) -> None:
+    values = flags.FlagValues()
+    flags.DEFINE_string("model", "resnet20_cifar", "the model to train", flag_values=values)
+    flags.DEFINE_integer("image_size", 32, "the side of its images", lower_bound=1, flag_values=values)
+    flags.DEFINE_integer("batch_size", 64, "images a step", lower_bound=1, flag_values=values)
+    flags.DEFINE_integer("steps", 100, "steps a round", lower_bound=1, flag_values=values)
+    flags.DEFINE_integer("rounds", 5, "rounds of each side", lower_bound=1, flag_values=values)
+    if rest := console.parse_flags(values, __doc__, argv):
+        console.fail(f"not a flag: {rest[0]!r}")
+    with console.quiet_start():
+        from kerascnn import models, registry  # noqa: F401
+    try:
+        registry.lookup(values.model)
+    except ValueError as error:
+        console.fail(error)
+    print(f"loop: {values.model}, {values.image_size}x{values.image_size}, batch {values.batch_size}")
+    loop(values)
 
 
 def loop(values) -> None:
@@ -75,27 +94,3 @@ def table(name_a, name_b, run_a, run_b, images, rounds) -> None:
     ratios = [a / b for a, b in zip(rates_a, rates_b, strict=True)]
     for name, rates, form in ((name_a, rates_a, ",.0f"), (name_b, rates_b, ",.0f"), ("ratio", ratios, ".2f")):
         print(f"{name:12} median {statistics.median(rates):{form}}   each {' '.join(f'{x:{form}}' for x in rates)}")
-
-
-BENCHES = {"loop": loop}
-
-
-def main() -> None:
-    values = flags.FlagValues()
-    flags.DEFINE_string("model", "resnet20_cifar", "the model to train", flag_values=values)
-    flags.DEFINE_integer("image_size", 32, "the side of its images", flag_values=values)
-    flags.DEFINE_integer("batch_size", 64, "images a step", flag_values=values)
-    flags.DEFINE_integer("steps", 100, "steps a round", flag_values=values)
-    flags.DEFINE_integer("rounds", 5, "rounds of each side", flag_values=values)
-    names = console.parse_flags(values, __doc__) or list(BENCHES)
-    if wrong := [name for name in names if name not in BENCHES]:
-        console.fail(f"no benchmark {wrong[0]!r}: there is {', '.join(BENCHES)}.")
-    with console.quiet_start():
-        import tensorflow  # noqa: F401
-    for name in names:
-        print(f"{name}: {values.model}, {values.image_size}x{values.image_size}, batch {values.batch_size}")
-        BENCHES[name](values)
-
-
-if __name__ == "__main__":
-    main()

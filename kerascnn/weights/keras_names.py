@@ -1,0 +1,244 @@
+"""How keras.applications names the layers of our models.
+
+A family has a function of the spec that gives rules (see kerascnn.weights.names). The layouts are the same on both
+sides, but that a fully connected layer of ours may be a 1x1 convolution there.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import keras
+import numpy as np
+
+from kerascnn import registry
+from kerascnn.weights.names import Rules, misfit, named_weights
+
+# What a class of keras.applications is here, in the form of weights.form("keras", name). Its alpha=0.75 is width=0.75,
+# and its minimalistic=True is minimal=True, activation="relu". Its MobileNet pads in another way where a map of odd
+# size shrinks: the two agree where the sides of an image are multiples of 32, as in all that it was trained on.
+# fmt: off
+OURS: dict[str, str] = {
+    "VGG16":            "vgg16",
+    "VGG19":            "vgg19",
+    "ResNet50":         "resnet50",
+    "ResNet101":        "resnet101",
+    "ResNet152":        "resnet152",
+    "ResNet50V2":       "resnetv2_50",
+    "ResNet101V2":      "resnetv2_101",
+    "ResNet152V2":      "resnetv2_152",
+    "DenseNet121":      "densenet121",
+    "DenseNet169":      "densenet169",
+    "DenseNet201":      "densenet201",
+    "MobileNet":        "mobilenet_v1",
+    "MobileNetV2":      "mobilenet_v2",
+    "MobileNetV3Large": "mobilenet_v3_large",
+    "MobileNetV3Small": "mobilenet_v3_small",
+    "EfficientNetB0":   "efficientnet_b0",
+    "EfficientNetB1":   "efficientnet_b1",
+    "EfficientNetB2":   "efficientnet_b2",
+    "EfficientNetB3":   "efficientnet_b3",
+    "EfficientNetB4":   "efficientnet_b4",
+    "EfficientNetB5":   "efficientnet_b5",
+    "EfficientNetB6":   "efficientnet_b6",
+    "EfficientNetB7":   "efficientnet_b7",
+}
+# fmt: on
+
+# The three convolutions of a mobile block, in MobileNetV2 and V3.
+PARTS = {1: "expand", 2: "depthwise", 3: "project"}
+
+
+def _vgg(spec: Any) -> Rules:
+    return [
+        (r"stage(\d+)_conv(\d+)", lambda s, n: f"block{s}_conv{n}"),
+        (r"dense(\d)", lambda n: f"fc{n}"),
+        (r"logits", lambda: "predictions"),
+    ]
+
+
+def _resnet(spec: Any) -> Rules:
+    return [
+        (r"stem_conv", lambda: "conv1_conv"),
+        (r"stem_norm", lambda: "conv1_bn"),
+        (r"stage(\d+)_block(\d+)_conv(\d)", lambda s, b, n: f"conv{s + 1}_block{b}_{n}_conv"),
+        (r"stage(\d+)_block(\d+)_norm(\d)", lambda s, b, n: f"conv{s + 1}_block{b}_{n}_bn"),
+        (r"stage(\d+)_block(\d+)_shortcut_conv", lambda s, b: f"conv{s + 1}_block{b}_0_conv"),
+        (r"stage(\d+)_block(\d+)_shortcut_norm", lambda s, b: f"conv{s + 1}_block{b}_0_bn"),
+        (r"logits", lambda: "predictions"),
+    ]
+
+
+def _preact_resnet(spec: Any) -> Rules:
+    return [
+        (r"stem_conv", lambda: "conv1_conv"),
+        (r"stage(\d+)_block(\d+)_preact_norm", lambda s, b: f"conv{s + 1}_block{b}_preact_bn"),
+        (r"stage(\d+)_block(\d+)_conv(\d)", lambda s, b, n: f"conv{s + 1}_block{b}_{n}_conv"),
+        (r"stage(\d+)_block(\d+)_norm(\d)", lambda s, b, n: f"conv{s + 1}_block{b}_{n}_bn"),
+        (r"stage(\d+)_block(\d+)_shortcut_conv", lambda s, b: f"conv{s + 1}_block{b}_0_conv"),
+        (r"head_norm", lambda: "post_bn"),
+        (r"logits", lambda: "predictions"),
+    ]
+
+
+def _densenet(spec: Any) -> Rules:
+    return [
+        (r"stem_conv", lambda: "conv1_conv"),
+        (r"stem_norm", lambda: "conv1_bn"),
+        (r"stage(\d+)_block(\d+)_preact_norm", lambda s, b: f"conv{s + 1}_block{b}_0_bn"),
+        (r"stage(\d+)_block(\d+)_conv(\d)", lambda s, b, n: f"conv{s + 1}_block{b}_{n}_conv"),
+        (r"stage(\d+)_block(\d+)_norm(\d)", lambda s, b, n: f"conv{s + 1}_block{b}_{n}_bn"),
+        (r"stage(\d+)_transition_norm", lambda s: f"pool{s}_bn"),
+        (r"stage(\d+)_transition_conv", lambda s: f"pool{s}_conv"),
+        (r"stage\d+_norm", lambda: "bn"),
+        (r"logits", lambda: "predictions"),
+    ]
+
+
+def _numbers(strides: Iterable[int]) -> dict[tuple[int, int], int]:
+    """The number of a block, from 0 on, by our (stage, block): a stage begins at each stride."""
+    numbers, stage, block = {}, 1, 0
+    for number, stride in enumerate(strides):
+        stage, block = (stage + 1, 1) if stride > 1 else (stage, block + 1)
+        numbers[stage, block] = number
+    return numbers
+
+
+def _mobilenet_v1(spec: Any) -> Rules:
+    def number(stage, block):
+        return sum(spec.depths[: stage - 1]) + block
+
+    return [
+        (r"stem_conv", lambda: "conv1"),
+        (r"stem_norm", lambda: "conv1_bn"),
+        (r"stage(\d+)_block(\d+)_conv1", lambda s, b: f"conv_dw_{number(s, b)}"),
+        (r"stage(\d+)_block(\d+)_norm1", lambda s, b: f"conv_dw_{number(s, b)}_bn"),
+        (r"stage(\d+)_block(\d+)_conv2", lambda s, b: f"conv_pw_{number(s, b)}"),
+        (r"stage(\d+)_block(\d+)_norm2", lambda s, b: f"conv_pw_{number(s, b)}_bn"),
+        (r"logits", lambda: "conv_preds"),
+    ]
+
+
+def _mobilenet(spec: Any) -> Rules:
+    if hasattr(spec, "depths"):
+        return _mobilenet_v1(spec)
+    numbers = _numbers(stride for *_, stride in spec.blocks)
+
+    def part(stage, block, n):
+        number = numbers[stage, block]
+        return (f"block_{number}_" if number else "expanded_conv_") + PARTS[n]
+
+    return [
+        (r"stem_conv", lambda: "Conv1"),
+        (r"stem_norm", lambda: "bn_Conv1"),
+        (r"stage(\d+)_block(\d+)_conv(\d)", part),
+        (r"stage(\d+)_block(\d+)_norm(\d)", lambda s, b, n: f"{part(s, b, n)}_BN"),
+        (r"head_conv", lambda: "Conv_1"),
+        (r"head_norm", lambda: "Conv_1_bn"),
+        (r"logits", lambda: "predictions"),
+    ]
+
+
+def _mobilenet_v3(spec: Any) -> Rules:
+    numbers = _numbers(row.stride for row in spec.rows)
+
+    def prefix(stage, block):
+        number = numbers[stage, block]
+        return f"expanded_conv_{number}_" if number else "expanded_conv_"
+
+    return [
+        (r"stem_conv", lambda: "conv"),
+        (r"stem_norm", lambda: "conv_bn"),
+        (r"stage(\d+)_block(\d+)_conv(\d)", lambda s, b, n: f"{prefix(s, b)}{PARTS[n]}"),
+        (r"stage(\d+)_block(\d+)_norm(\d)", lambda s, b, n: f"{prefix(s, b)}{PARTS[n]}_bn"),
+        (r"stage(\d+)_block(\d+)_se_conv1", lambda s, b: f"{prefix(s, b)}squeeze_excite_conv"),
+        (r"stage(\d+)_block(\d+)_se_conv2", lambda s, b: f"{prefix(s, b)}squeeze_excite_conv_1"),
+        (r"head_conv", lambda: "conv_1"),
+        (r"head_norm", lambda: "conv_1_bn"),
+        (r"dense1", lambda: "conv_2"),
+        (r"logits", lambda: "logits"),
+    ]
+
+
+def _efficientnet(spec: Any) -> Rules:
+    rows = [row for row, *_ in spec.blocks]
+    numbers = _numbers(stride for *_, stride in spec.blocks)
+
+    def prefix(stage, block):
+        number = numbers[stage, block]
+        row = rows[number]
+        return f"block{row + 1}{chr(ord('a') + number - rows.index(row))}_"
+
+    convs = {1: "expand_conv", 2: "dwconv", 3: "project_conv"}
+    norms = {1: "expand_bn", 2: "bn", 3: "project_bn"}
+    return [
+        (r"stem_conv", lambda: "stem_conv"),
+        (r"stem_norm", lambda: "stem_bn"),
+        (r"stage(\d+)_block(\d+)_conv(\d)", lambda s, b, n: f"{prefix(s, b)}{convs[n]}"),
+        (r"stage(\d+)_block(\d+)_norm(\d)", lambda s, b, n: f"{prefix(s, b)}{norms[n]}"),
+        (r"stage(\d+)_block(\d+)_se_conv1", lambda s, b: f"{prefix(s, b)}se_reduce"),
+        (r"stage(\d+)_block(\d+)_se_conv2", lambda s, b: f"{prefix(s, b)}se_expand"),
+        (r"head_conv", lambda: "top_conv"),
+        (r"head_norm", lambda: "top_bn"),
+        (r"logits", lambda: "predictions"),
+    ]
+
+
+TABLES: dict[str, Callable[[Any], Rules]] = {
+    "vgg": _vgg,
+    "resnet": _resnet,
+    "preact_resnet": _preact_resnet,
+    "densenet": _densenet,
+    "mobilenet": _mobilenet,
+    "mobilenet_v3": _mobilenet_v3,
+    "efficientnet": _efficientnet,
+}
+
+# Layers that keras.applications has and no model of ours, as the beginnings of their names: preprocessing.
+UNUSED: tuple[str, ...] = ("normalization",)
+
+# What older files call a weight.
+RENAMED = {"depthwise_kernel": "kernel"}
+
+
+def tensors_of(model: keras.Model) -> dict[tuple[str, str], np.ndarray]:
+    """Returns the weights of a model of keras.applications by the names of layer and weight, as `assign` takes them."""
+    return {
+        (layer.name, weight.name): np.asarray(weight)
+        for layer in model.layers
+        for weight in layer.weights
+        if weight.dtype != "uint32"  # the states of random generators are no weights
+    }
+
+
+def assign(model: keras.Model, tensors: Mapping[tuple[str, str], np.ndarray], source: str = "the file") -> None:
+    """Gives a model the weights of one of keras.applications: arrays by the names of layer and weight.
+
+    Nothing is assigned unless every weight has its array and every array its weight: else a ValueError lists all that
+    do not. `source` is what errors call the arrays.
+    """
+    variant = registry.lookup(model.variant)
+    if variant.family not in TABLES:
+        raise ValueError(f"{source} does not fit {model.name}: keras.applications has no model of its family")
+    rules = TABLES[variant.family](registry.override(variant, model.overrides))
+    try:
+        names = named_weights(model, rules)
+    except LookupError as error:
+        raise ValueError(f"{source} does not fit {model.name}: {error} in keras.applications") from None
+    given = {(layer, RENAMED.get(kind, kind)): tensor for (layer, kind), tensor in tensors.items()}
+    values, missing, shapes, used = [], [], [], set()
+    for name, (layer, weight) in names.items():
+        used.add(name)
+        if name not in given:
+            missing.append("/".join(name))
+            continue
+        tensor, shape = given[name], tuple(weight.shape)
+        if tensor.shape == (1, 1, *shape):  # a 1x1 convolution
+            tensor = tensor.reshape(shape)
+        if tensor.shape != shape:
+            shapes.append(f"{'/'.join(name)} {tuple(tensor.shape)} for {layer.name}/{weight.name} {shape}")
+        values.append((weight, tensor))
+    left = ["/".join(name) for name in given if name not in used and not name[0].startswith(UNUSED)]
+    if fault := misfit(source, model, missing, left, shapes):
+        raise ValueError(fault)
+    for weight, value in values:
+        weight.assign(value)

@@ -1,0 +1,104 @@
+"""Writes what torchvision and timm compute in float64, for the tests that hold our models to them.
+
+    python -m tools.torch_golden        in an environment with torch, torchvision and timm
+
+Their checkpoints are made up: every tensor is drawn from its name and shape, so that none has to be downloaded and ours
+can be filled alike. float64, because made-up weights drive some deep nets into chaos: seresnet50's logits in float32
+differ from those in float64 by half a percent in PyTorch itself. Models that we do not have are left out.
+"""
+
+import gzip
+import json
+import pathlib
+import re
+import zlib
+
+import numpy as np
+
+FOLDER = pathlib.Path(__file__).parent.parent / "tests/golden"
+PATH = FOLDER / "torch_float64.json.gz"
+FACTS = FOLDER.parent.parent / "kerascnn/models/facts.json"  # read as a file: Keras need not be installed here
+SIZE = 96
+
+
+def synthetic_tensor(name, shape):
+    """Returns the tensor of a PyTorch state dict that stands under `name`: float32, drawn from the name alone.
+
+    Kernels have He's scale, norms' scales and variances lie between 0.5 and 1.5, and the rest is small.
+    """
+    rng = np.random.default_rng(zlib.crc32(name.encode()))
+    if name.endswith("num_batches_tracked"):
+        return np.zeros(shape, np.int64)
+    if name.endswith("running_var") or (name.endswith("weight") and len(shape) <= 1):
+        return rng.uniform(0.5, 1.5, shape).astype(np.float32)
+    scale = np.sqrt(2 / np.prod(shape[1:])) if len(shape) > 1 and not name.endswith("running_mean") else 0.1
+    return (rng.standard_normal(shape) * scale).astype(np.float32)
+
+
+def synthetic_images(size, channels=3):
+    """Returns two float32 images, (2, size, size, channels): coarse blocks of colour and a little noise."""
+    rng = np.random.default_rng(0)
+    blocks = rng.standard_normal((2, 8, 8, channels))
+    at = np.arange(size) * 8 // size
+    return (blocks[:, at][:, :, at] + 0.25 * rng.standard_normal((2, size, size, channels))).astype(np.float32)
+
+
+def our_name(name):
+    """Returns our name of a model of torchvision or timm, whether we have it or not."""
+    name = re.sub(r"^mobilenetv(\d)", r"mobilenet_v\1", name).removesuffix("_100")
+    return {"legacy_senet154": "senet154"}.get(name, name)
+
+
+def libraries():
+    """Imports torchvision and timm; a PyTorch without its operators, as the CPU's wheel is, has them declared first."""
+    import torch
+
+    try:
+        import torchvision
+    except RuntimeError:
+        library = torch.library.Library("torchvision", "DEF")
+        for name in ("nms", "qnms"):
+            library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+        for name in ("roi_align", "ps_roi_align", "roi_pool", "ps_roi_pool", "deform_conv2d"):
+            library.define(f"{name}(Tensor x) -> Tensor")
+            library.define(f"_{name}_backward(Tensor x) -> Tensor")
+        library.define("qroi_align(Tensor x) -> Tensor")
+        import torchvision
+    import timm
+
+    torchvision_names = torchvision.models.list_models(module=torchvision.models)
+    return {
+        "torchvision": (torchvision_names, lambda name: torchvision.models.get_model(name), torchvision.__version__),
+        "timm": (timm.list_models(), lambda name: timm.create_model(name), timm.__version__),
+    }
+
+
+def facts(model):
+    """Returns the names and shapes of a PyTorch model's tensors, and its logits for made-up ones."""
+    import torch
+
+    shapes = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+    state = {name: torch.from_numpy(np.asarray(synthetic_tensor(name, shape))) for name, shape in shapes.items()}
+    model.load_state_dict(state)
+    images = torch.from_numpy(synthetic_images(SIZE).transpose(0, 3, 1, 2).copy()).double()
+    with torch.no_grad():
+        logits = model.double().eval()(images).numpy()
+    rows = [[float(f"{value:.12g}") for value in row[:16]] for row in logits]
+    return {"tensors": shapes, "logits": rows, "std": float(f"{logits.std():.6g}")}
+
+
+def main():
+    ours = set(json.loads(FACTS.read_text()))
+    found, versions = {}, {}
+    for library, (names, make, versions[library]) in libraries().items():
+        for name in names:
+            if our_name(name) in ours:
+                print(f"{library}/{name}", flush=True)
+                found[f"{library}/{name}"] = facts(make(name))
+    text = json.dumps({"versions": versions, "size": SIZE, "models": found})
+    PATH.write_bytes(gzip.compress(text.encode(), mtime=0))
+    print(f"wrote {len(found)} models to {PATH}")
+
+
+if __name__ == "__main__":
+    main()
