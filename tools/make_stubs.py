@@ -8,6 +8,7 @@ With --check it writes nothing, and exits with 1 where the file is not current.
 import ast
 import inspect
 import pathlib
+import re
 import subprocess
 import sys
 import typing
@@ -20,7 +21,7 @@ PATH = pathlib.Path(models.__file__).with_suffix(".pyi")
 def stub():
     """Returns the text of the stub: the module's own public parts, and a function for each model."""
     module = ast.parse(pathlib.Path(models.__file__).read_text("utf-8"))
-    parts = ["# Written by `python -m tools.make_stubs`.", "from typing import Literal, TypedDict, Unpack"]
+    parts = ["# Written by `python -m tools.make_stubs`.", "from typing import Any, Literal, TypedDict, Unpack"]
     for node in module.body:
         if isinstance(node, ast.FunctionDef) and not node.name.startswith("_"):
             node.body = [node.body[0], ast.Expr(ast.Constant(...))]  # the docstring alone
@@ -33,7 +34,9 @@ def stub():
         if spec not in specs:
             specs[spec] = f"_{spec.__name__}"
             fields = {"weights": "str | os.PathLike[str] | None"} | {
-                field: inspect.formatannotation(hint) for field, hint in typing.get_type_hints(spec).items()
+                # A module's rows are plain tuples to its users: families such as alexnet are hidden by their functions.
+                field: re.sub(r"kerascnn\.models\.\w+\.\w+", "tuple[Any, ...]", inspect.formatannotation(hint))
+                for field, hint in typing.get_type_hints(spec).items()
             }
             lines = "\n".join(f"    {field}: {hint}" for field, hint in fields.items() if field != "_")
             parts.append(f"class {specs[spec]}(TypedDict, total=False):\n{lines}")

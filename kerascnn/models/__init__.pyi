@@ -2,7 +2,7 @@
 
 import dataclasses
 import os
-from typing import Literal, TypedDict, Unpack
+from typing import Any, Literal, TypedDict, Unpack
 
 import keras
 
@@ -10,7 +10,11 @@ from kerascnn.registry import list_models as list_models
 
 @dataclasses.dataclass(frozen=True)
 class ModelInfo:
-    """The facts of a variant as it comes: `macs` for one image of `input_shape`, `stages` as names and shapes."""
+    """The facts of a variant as it comes: `macs` for one image of `input_shape`, `stages` as names and shapes.
+
+    `receptive_field` is how many pixels a side the last stage sees, `peak_memory` the bytes of activations for one
+    image; `kerascnn.complexity` says both exactly.
+    """
 
     name: str
     family: str
@@ -22,6 +26,8 @@ class ModelInfo:
     input_shape: tuple[int, int, int]
     num_classes: int
     stages: tuple[tuple[str, tuple[int, int, int]], ...]
+    receptive_field: int
+    peak_memory: int
 
 def create_model(
     name: str,
@@ -41,19 +47,26 @@ def create_model(
         num_classes: 0 gives the pooled features in place of logits.
         input_shape: (height, width, channels); height and width may be None where the model has no fully connected
             layer but its last.
-        weights: the path of a `.weights.h5` or `.keras` file; without it the weights are random.
-        pooling: "avg", "max", or None, which with num_classes=0 gives the feature map.
+        weights: the path of a `.safetensors` file as torchvision and timm name it, or of a `.weights.h5` or `.keras`
+            file; without it the weights are random.
+        pooling: "avg", "max", "catavgmax" for both, or None, which with num_classes=0 gives the feature map.
         dropout: the rate ahead of the classifier.
         drop_path: the rate of stochastic depth at the last block (https://arxiv.org/abs/1603.09382).
         **overrides: other fields of the family's spec, such as norm="group"; `help(kerascnn.models.NAME)` lists them.
+
+    Where a field asks for more outputs, as include_aux=True does, the model gives a list, the logits first. It keeps
+    its name and its overrides as `model.variant` and `model.overrides`.
 
     Of these, None means the variant's own, but for `weights` and `pooling`. Raises a ValueError for an unknown name or
     field, which offers the close ones, and for a value that cannot be.
     """
     ...
 
-def model_info(name: str) -> ModelInfo:
-    """Builds a model as it comes, and returns its facts. An unknown name is a ValueError that offers the close ones."""
+def model_info(name: str, *, measure: bool = False) -> ModelInfo:
+    """Returns the facts of a variant as it comes. An unknown name is a ValueError that offers the close ones.
+
+    They are read from a file, and counted on the model itself where the file lacks it, or with `measure`.
+    """
     ...
 
 def load_model(path: str | os.PathLike[str]) -> keras.Model:
@@ -69,8 +82,22 @@ class _LeNet(TypedDict, total=False):
     input_shape: tuple[int | None, int | None, int]
     pooling: Literal["avg", None]
     dropout: float
+    rematerialize: bool
+    drop_connect: float
     activation: Literal[
-        "relu", "leaky_relu", "prelu", "elu", "selu", "gelu", "silu", "softplus", "sigmoid", "tanh", "hard_swish"
+        "relu",
+        "relu6",
+        "leaky_relu",
+        "prelu",
+        "elu",
+        "selu",
+        "gelu",
+        "silu",
+        "softplus",
+        "sigmoid",
+        "tanh",
+        "hard_swish",
+        "maxout",
     ]
     norm: Literal["batch", "group", "layer", "instance", "none"]
     initializer: Literal[
@@ -86,18 +113,33 @@ class _LeNet(TypedDict, total=False):
     padding: Literal["valid", "symmetric", "same"]
     bn_momentum: float
     bn_epsilon: float
+    conv_bias: bool
     widths: tuple[int, int, int, int]
 
 def lenet5(**fields: Unpack[_LeNet]) -> keras.Model: ...
 
-class _CifarResNet(TypedDict, total=False):
+class _AlexNet(TypedDict, total=False):
     weights: str | os.PathLike[str] | None
     num_classes: int
     input_shape: tuple[int | None, int | None, int]
-    pooling: Literal["avg", "max", None]
+    pooling: Literal["avg", None]
     dropout: float
+    rematerialize: bool
+    drop_connect: float
     activation: Literal[
-        "relu", "leaky_relu", "prelu", "elu", "selu", "gelu", "silu", "softplus", "sigmoid", "tanh", "hard_swish"
+        "relu",
+        "relu6",
+        "leaky_relu",
+        "prelu",
+        "elu",
+        "selu",
+        "gelu",
+        "silu",
+        "softplus",
+        "sigmoid",
+        "tanh",
+        "hard_swish",
+        "maxout",
     ]
     norm: Literal["batch", "group", "layer", "instance", "none"]
     initializer: Literal[
@@ -113,11 +155,475 @@ class _CifarResNet(TypedDict, total=False):
     padding: Literal["symmetric", "same"]
     bn_momentum: float
     bn_epsilon: float
+    conv_bias: bool
+    stages: tuple[tuple[tuple[Any, ...], ...], ...]
+    hidden: tuple[int, ...]
+    ceil: bool
+    response_norm: Literal["before_pool", "after_pool", "none"]
+    drop_inputs: bool
+    fractional_pool: float | None
+
+def alexnet(**fields: Unpack[_AlexNet]) -> keras.Model: ...
+def alexnet_grouped(**fields: Unpack[_AlexNet]) -> keras.Model: ...
+def zfnet(**fields: Unpack[_AlexNet]) -> keras.Model: ...
+
+class _NiN(TypedDict, total=False):
+    weights: str | os.PathLike[str] | None
+    num_classes: int
+    input_shape: tuple[int | None, int | None, int]
+    pooling: Literal["avg", "max", "catavgmax", None]
+    dropout: float
+    rematerialize: bool
+    drop_connect: float
+    activation: Literal[
+        "relu",
+        "relu6",
+        "leaky_relu",
+        "prelu",
+        "elu",
+        "selu",
+        "gelu",
+        "silu",
+        "softplus",
+        "sigmoid",
+        "tanh",
+        "hard_swish",
+        "maxout",
+    ]
+    norm: Literal["batch", "group", "layer", "instance", "none"]
+    initializer: Literal[
+        "he_normal",
+        "he_normal_fan_out",
+        "glorot_uniform",
+        "glorot_normal",
+        "lecun_normal",
+        "small_normal",
+        "large_normal",
+        "zeros",
+    ]
+    padding: Literal["symmetric", "same"]
+    bn_momentum: float
+    bn_epsilon: float
+    conv_bias: bool
+    blocks: tuple[tuple[Any, ...], ...]
+    fractional_pool: float | None
+
+def nin(**fields: Unpack[_NiN]) -> keras.Model: ...
+def nin_cifar(**fields: Unpack[_NiN]) -> keras.Model: ...
+
+class _VGG(TypedDict, total=False):
+    weights: str | os.PathLike[str] | None
+    num_classes: int
+    input_shape: tuple[int | None, int | None, int]
+    pooling: Literal["avg", None]
+    dropout: float
+    rematerialize: bool
+    drop_connect: float
+    activation: Literal[
+        "relu",
+        "relu6",
+        "leaky_relu",
+        "prelu",
+        "elu",
+        "selu",
+        "gelu",
+        "silu",
+        "softplus",
+        "sigmoid",
+        "tanh",
+        "hard_swish",
+        "maxout",
+    ]
+    norm: Literal["batch", "group", "layer", "instance", "none"]
+    initializer: Literal[
+        "he_normal",
+        "he_normal_fan_out",
+        "glorot_uniform",
+        "glorot_normal",
+        "lecun_normal",
+        "small_normal",
+        "large_normal",
+        "zeros",
+    ]
+    padding: Literal["symmetric", "same"]
+    bn_momentum: float
+    bn_epsilon: float
+    conv_bias: bool
+    depths: tuple[int, ...]
+    widths: tuple[int, ...]
+    hidden: tuple[int, ...]
+    fractional_pool: float | None
+
+def vgg11(**fields: Unpack[_VGG]) -> keras.Model: ...
+def vgg13(**fields: Unpack[_VGG]) -> keras.Model: ...
+def vgg16(**fields: Unpack[_VGG]) -> keras.Model: ...
+def vgg19(**fields: Unpack[_VGG]) -> keras.Model: ...
+def vgg11_bn(**fields: Unpack[_VGG]) -> keras.Model: ...
+def vgg13_bn(**fields: Unpack[_VGG]) -> keras.Model: ...
+def vgg16_bn(**fields: Unpack[_VGG]) -> keras.Model: ...
+def vgg19_bn(**fields: Unpack[_VGG]) -> keras.Model: ...
+
+class _GoogLeNet(TypedDict, total=False):
+    weights: str | os.PathLike[str] | None
+    num_classes: int
+    input_shape: tuple[int | None, int | None, int]
+    pooling: Literal["avg", "max", "catavgmax", None]
+    dropout: float
+    rematerialize: bool
+    drop_connect: float
+    activation: Literal[
+        "relu",
+        "relu6",
+        "leaky_relu",
+        "prelu",
+        "elu",
+        "selu",
+        "gelu",
+        "silu",
+        "softplus",
+        "sigmoid",
+        "tanh",
+        "hard_swish",
+        "maxout",
+    ]
+    norm: Literal["batch", "group", "layer", "instance", "none"]
+    initializer: Literal[
+        "he_normal",
+        "he_normal_fan_out",
+        "glorot_uniform",
+        "glorot_normal",
+        "lecun_normal",
+        "small_normal",
+        "large_normal",
+        "zeros",
+    ]
+    padding: Literal["symmetric", "same"]
+    bn_momentum: float
+    bn_epsilon: float
+    conv_bias: bool
+    modules: tuple[tuple[tuple[Any, ...], ...], ...]
+    large_kernel: Literal[3, 5]
+    include_aux: bool
+    aux_dropout: float
+    fractional_pool: float | None
+
+def googlenet(**fields: Unpack[_GoogLeNet]) -> keras.Model: ...
+
+class _ResNet(TypedDict, total=False):
+    weights: str | os.PathLike[str] | None
+    num_classes: int
+    input_shape: tuple[int | None, int | None, int]
+    pooling: Literal["avg", "max", "catavgmax", None]
+    dropout: float
+    rematerialize: bool
+    drop_connect: float
+    activation: Literal[
+        "relu",
+        "relu6",
+        "leaky_relu",
+        "prelu",
+        "elu",
+        "selu",
+        "gelu",
+        "silu",
+        "softplus",
+        "sigmoid",
+        "tanh",
+        "hard_swish",
+        "maxout",
+    ]
+    norm: Literal["batch", "group", "layer", "instance", "none"]
+    initializer: Literal[
+        "he_normal",
+        "he_normal_fan_out",
+        "glorot_uniform",
+        "glorot_normal",
+        "lecun_normal",
+        "small_normal",
+        "large_normal",
+        "zeros",
+    ]
+    padding: Literal["symmetric", "same"]
+    bn_momentum: float
+    bn_epsilon: float
+    conv_bias: bool
+    block: Literal["basic", "bottleneck"]
+    depths: tuple[int, ...]
+    widths: tuple[int, ...]
+    groups: int
+    base_width: int
+    stride_in_1x1: bool
+    deep_stem: bool
+    stem_pool: bool
+    avg_down: bool
+    se: bool
+    se_ratio: float
+    eca: bool
+    zero_init_residual: bool
+    drop_path: float
+    drop_block: float
+    fractional_pool: float | None
+    output_stride: Literal[8, 16, 32]
+
+def resnet10(**fields: Unpack[_ResNet]) -> keras.Model: ...
+def resnet18(**fields: Unpack[_ResNet]) -> keras.Model: ...
+def resnet34(**fields: Unpack[_ResNet]) -> keras.Model: ...
+def resnet26(**fields: Unpack[_ResNet]) -> keras.Model: ...
+def resnet50(**fields: Unpack[_ResNet]) -> keras.Model: ...
+def resnet101(**fields: Unpack[_ResNet]) -> keras.Model: ...
+def resnet152(**fields: Unpack[_ResNet]) -> keras.Model: ...
+def wide_resnet50_2(**fields: Unpack[_ResNet]) -> keras.Model: ...
+def wide_resnet101_2(**fields: Unpack[_ResNet]) -> keras.Model: ...
+def resnext50_32x4d(**fields: Unpack[_ResNet]) -> keras.Model: ...
+def resnext101_32x4d(**fields: Unpack[_ResNet]) -> keras.Model: ...
+def resnext101_32x8d(**fields: Unpack[_ResNet]) -> keras.Model: ...
+def resnext101_64x4d(**fields: Unpack[_ResNet]) -> keras.Model: ...
+def resnet18d(**fields: Unpack[_ResNet]) -> keras.Model: ...
+def resnet34d(**fields: Unpack[_ResNet]) -> keras.Model: ...
+def resnet26d(**fields: Unpack[_ResNet]) -> keras.Model: ...
+def resnet50d(**fields: Unpack[_ResNet]) -> keras.Model: ...
+def resnet101d(**fields: Unpack[_ResNet]) -> keras.Model: ...
+def resnet152d(**fields: Unpack[_ResNet]) -> keras.Model: ...
+def seresnet18(**fields: Unpack[_ResNet]) -> keras.Model: ...
+def seresnet34(**fields: Unpack[_ResNet]) -> keras.Model: ...
+def seresnet50(**fields: Unpack[_ResNet]) -> keras.Model: ...
+def seresnet101(**fields: Unpack[_ResNet]) -> keras.Model: ...
+def seresnet152(**fields: Unpack[_ResNet]) -> keras.Model: ...
+def seresnext50_32x4d(**fields: Unpack[_ResNet]) -> keras.Model: ...
+def seresnext101_32x4d(**fields: Unpack[_ResNet]) -> keras.Model: ...
+def seresnext101_32x8d(**fields: Unpack[_ResNet]) -> keras.Model: ...
+def ecaresnet50d(**fields: Unpack[_ResNet]) -> keras.Model: ...
+def resnetrs50(**fields: Unpack[_ResNet]) -> keras.Model: ...
+def resnetrs101(**fields: Unpack[_ResNet]) -> keras.Model: ...
+
+class _PreActResNet(TypedDict, total=False):
+    weights: str | os.PathLike[str] | None
+    num_classes: int
+    input_shape: tuple[int | None, int | None, int]
+    pooling: Literal["avg", "max", "catavgmax", None]
+    dropout: float
+    rematerialize: bool
+    drop_connect: float
+    activation: Literal[
+        "relu",
+        "relu6",
+        "leaky_relu",
+        "prelu",
+        "elu",
+        "selu",
+        "gelu",
+        "silu",
+        "softplus",
+        "sigmoid",
+        "tanh",
+        "hard_swish",
+        "maxout",
+    ]
+    norm: Literal["batch", "group", "layer", "instance", "none"]
+    initializer: Literal[
+        "he_normal",
+        "he_normal_fan_out",
+        "glorot_uniform",
+        "glorot_normal",
+        "lecun_normal",
+        "small_normal",
+        "large_normal",
+        "zeros",
+    ]
+    padding: Literal["symmetric", "same"]
+    bn_momentum: float
+    bn_epsilon: float
+    conv_bias: bool
+    block: Literal["basic", "bottleneck"]
+    depths: tuple[int, ...]
+    widths: tuple[int, ...]
+    stride_last: bool
+    avg_down: bool
+    outer_bias: bool
+    zero_init_residual: bool
+    drop_path: float
+    drop_block: float
+    deep_stem: bool
+    pool_zeros: bool
+    fractional_pool: float | None
+    output_stride: Literal[8, 16, 32]
+
+def resnetv2_18(**fields: Unpack[_PreActResNet]) -> keras.Model: ...
+def resnetv2_34(**fields: Unpack[_PreActResNet]) -> keras.Model: ...
+def resnetv2_50(**fields: Unpack[_PreActResNet]) -> keras.Model: ...
+def resnetv2_101(**fields: Unpack[_PreActResNet]) -> keras.Model: ...
+def resnetv2_152(**fields: Unpack[_PreActResNet]) -> keras.Model: ...
+def resnetv2_18d(**fields: Unpack[_PreActResNet]) -> keras.Model: ...
+def resnetv2_34d(**fields: Unpack[_PreActResNet]) -> keras.Model: ...
+def resnetv2_50d(**fields: Unpack[_PreActResNet]) -> keras.Model: ...
+def resnetv2_101d(**fields: Unpack[_PreActResNet]) -> keras.Model: ...
+def resnetv2_152d(**fields: Unpack[_PreActResNet]) -> keras.Model: ...
+def resnetv2_50d_gn(**fields: Unpack[_PreActResNet]) -> keras.Model: ...
+
+class _CifarPreActResNet(TypedDict, total=False):
+    weights: str | os.PathLike[str] | None
+    num_classes: int
+    input_shape: tuple[int | None, int | None, int]
+    pooling: Literal["avg", "max", "catavgmax", None]
+    dropout: float
+    rematerialize: bool
+    drop_connect: float
+    activation: Literal[
+        "relu",
+        "relu6",
+        "leaky_relu",
+        "prelu",
+        "elu",
+        "selu",
+        "gelu",
+        "silu",
+        "softplus",
+        "sigmoid",
+        "tanh",
+        "hard_swish",
+        "maxout",
+    ]
+    norm: Literal["batch", "group", "layer", "instance", "none"]
+    initializer: Literal[
+        "he_normal",
+        "he_normal_fan_out",
+        "glorot_uniform",
+        "glorot_normal",
+        "lecun_normal",
+        "small_normal",
+        "large_normal",
+        "zeros",
+    ]
+    padding: Literal["symmetric", "same"]
+    bn_momentum: float
+    bn_epsilon: float
+    conv_bias: bool
+    block: Literal["basic", "bottleneck"]
+    depths: tuple[int, ...]
+    widths: tuple[int, ...]
+    stride_last: bool
+    avg_down: bool
+    outer_bias: bool
+    zero_init_residual: bool
+    drop_path: float
+    drop_block: float
+
+def preact_resnet110_cifar(**fields: Unpack[_CifarPreActResNet]) -> keras.Model: ...
+def preact_resnet164_cifar(**fields: Unpack[_CifarPreActResNet]) -> keras.Model: ...
+
+class _SENet(TypedDict, total=False):
+    weights: str | os.PathLike[str] | None
+    num_classes: int
+    input_shape: tuple[int | None, int | None, int]
+    pooling: Literal["avg", "max", "catavgmax", None]
+    dropout: float
+    rematerialize: bool
+    drop_connect: float
+    activation: Literal[
+        "relu",
+        "relu6",
+        "leaky_relu",
+        "prelu",
+        "elu",
+        "selu",
+        "gelu",
+        "silu",
+        "softplus",
+        "sigmoid",
+        "tanh",
+        "hard_swish",
+        "maxout",
+    ]
+    norm: Literal["batch", "group", "layer", "instance", "none"]
+    initializer: Literal[
+        "he_normal",
+        "he_normal_fan_out",
+        "glorot_uniform",
+        "glorot_normal",
+        "lecun_normal",
+        "small_normal",
+        "large_normal",
+        "zeros",
+    ]
+    padding: Literal["symmetric", "same"]
+    bn_momentum: float
+    bn_epsilon: float
+    conv_bias: bool
+    block: Literal["basic", "bottleneck"]
+    depths: tuple[int, ...]
+    widths: tuple[int, ...]
+    groups: int
+    base_width: int
+    halve_first: bool
+    stride_in_1x1: bool
+    shortcut_kernel: Literal[1, 3]
+    reduction: int
+    deep_stem: bool
+    zero_init_residual: bool
+    drop_path: float
+    drop_block: float
+    fractional_pool: float | None
+
+def legacy_seresnet18(**fields: Unpack[_SENet]) -> keras.Model: ...
+def legacy_seresnet34(**fields: Unpack[_SENet]) -> keras.Model: ...
+def legacy_seresnet50(**fields: Unpack[_SENet]) -> keras.Model: ...
+def legacy_seresnet101(**fields: Unpack[_SENet]) -> keras.Model: ...
+def legacy_seresnet152(**fields: Unpack[_SENet]) -> keras.Model: ...
+def legacy_seresnext26_32x4d(**fields: Unpack[_SENet]) -> keras.Model: ...
+def legacy_seresnext50_32x4d(**fields: Unpack[_SENet]) -> keras.Model: ...
+def legacy_seresnext101_32x4d(**fields: Unpack[_SENet]) -> keras.Model: ...
+def senet154(**fields: Unpack[_SENet]) -> keras.Model: ...
+
+class _CifarResNet(TypedDict, total=False):
+    weights: str | os.PathLike[str] | None
+    num_classes: int
+    input_shape: tuple[int | None, int | None, int]
+    pooling: Literal["avg", "max", "catavgmax", None]
+    dropout: float
+    rematerialize: bool
+    drop_connect: float
+    activation: Literal[
+        "relu",
+        "relu6",
+        "leaky_relu",
+        "prelu",
+        "elu",
+        "selu",
+        "gelu",
+        "silu",
+        "softplus",
+        "sigmoid",
+        "tanh",
+        "hard_swish",
+        "maxout",
+    ]
+    norm: Literal["batch", "group", "layer", "instance", "none"]
+    initializer: Literal[
+        "he_normal",
+        "he_normal_fan_out",
+        "glorot_uniform",
+        "glorot_normal",
+        "lecun_normal",
+        "small_normal",
+        "large_normal",
+        "zeros",
+    ]
+    padding: Literal["symmetric", "same"]
+    bn_momentum: float
+    bn_epsilon: float
+    conv_bias: bool
     depths: tuple[int, ...]
     shortcut: bool
     widths: tuple[int, ...]
+    block: Literal["basic", "bottleneck"]
+    groups: int
+    base_width: int
+    project: bool
+    se: bool
+    se_ratio: float
     zero_init_residual: bool
     drop_path: float
+    drop_block: float
 
 def resnet20_cifar(**fields: Unpack[_CifarResNet]) -> keras.Model: ...
 def resnet32_cifar(**fields: Unpack[_CifarResNet]) -> keras.Model: ...
@@ -129,3 +635,367 @@ def plain32_cifar(**fields: Unpack[_CifarResNet]) -> keras.Model: ...
 def plain44_cifar(**fields: Unpack[_CifarResNet]) -> keras.Model: ...
 def plain56_cifar(**fields: Unpack[_CifarResNet]) -> keras.Model: ...
 def plain110_cifar(**fields: Unpack[_CifarResNet]) -> keras.Model: ...
+
+class _WideResNet(TypedDict, total=False):
+    weights: str | os.PathLike[str] | None
+    num_classes: int
+    input_shape: tuple[int | None, int | None, int]
+    pooling: Literal["avg", "max", "catavgmax", None]
+    dropout: float
+    rematerialize: bool
+    drop_connect: float
+    activation: Literal[
+        "relu",
+        "relu6",
+        "leaky_relu",
+        "prelu",
+        "elu",
+        "selu",
+        "gelu",
+        "silu",
+        "softplus",
+        "sigmoid",
+        "tanh",
+        "hard_swish",
+        "maxout",
+    ]
+    norm: Literal["batch", "group", "layer", "instance", "none"]
+    initializer: Literal[
+        "he_normal",
+        "he_normal_fan_out",
+        "glorot_uniform",
+        "glorot_normal",
+        "lecun_normal",
+        "small_normal",
+        "large_normal",
+        "zeros",
+    ]
+    padding: Literal["symmetric", "same"]
+    bn_momentum: float
+    bn_epsilon: float
+    conv_bias: bool
+    depths: tuple[int, ...]
+    widen: int
+    widths: tuple[int, ...]
+    block_dropout: float
+    zero_init_residual: bool
+    drop_path: float
+    drop_block: float
+
+def wrn16_8(**fields: Unpack[_WideResNet]) -> keras.Model: ...
+def wrn28_10(**fields: Unpack[_WideResNet]) -> keras.Model: ...
+def resnext29_8x64d_cifar(**fields: Unpack[_CifarResNet]) -> keras.Model: ...
+def seresnet20_cifar(**fields: Unpack[_CifarResNet]) -> keras.Model: ...
+
+class _DenseNet(TypedDict, total=False):
+    weights: str | os.PathLike[str] | None
+    num_classes: int
+    input_shape: tuple[int | None, int | None, int]
+    pooling: Literal["avg", "max", "catavgmax", None]
+    dropout: float
+    rematerialize: bool
+    drop_connect: float
+    activation: Literal[
+        "relu",
+        "relu6",
+        "leaky_relu",
+        "prelu",
+        "elu",
+        "selu",
+        "gelu",
+        "silu",
+        "softplus",
+        "sigmoid",
+        "tanh",
+        "hard_swish",
+        "maxout",
+    ]
+    norm: Literal["batch", "group", "layer", "instance", "none"]
+    initializer: Literal[
+        "he_normal",
+        "he_normal_fan_out",
+        "glorot_uniform",
+        "glorot_normal",
+        "lecun_normal",
+        "small_normal",
+        "large_normal",
+        "zeros",
+    ]
+    padding: Literal["symmetric", "same"]
+    bn_momentum: float
+    bn_epsilon: float
+    conv_bias: bool
+    depths: tuple[int, ...]
+    growth: int
+    bn_size: int
+    compression: float
+    conv_dropout: float
+    fractional_pool: float | None
+
+def densenet121(**fields: Unpack[_DenseNet]) -> keras.Model: ...
+def densenet161(**fields: Unpack[_DenseNet]) -> keras.Model: ...
+def densenet169(**fields: Unpack[_DenseNet]) -> keras.Model: ...
+def densenet201(**fields: Unpack[_DenseNet]) -> keras.Model: ...
+
+class _CifarDenseNet(TypedDict, total=False):
+    weights: str | os.PathLike[str] | None
+    num_classes: int
+    input_shape: tuple[int | None, int | None, int]
+    pooling: Literal["avg", "max", "catavgmax", None]
+    dropout: float
+    rematerialize: bool
+    drop_connect: float
+    activation: Literal[
+        "relu",
+        "relu6",
+        "leaky_relu",
+        "prelu",
+        "elu",
+        "selu",
+        "gelu",
+        "silu",
+        "softplus",
+        "sigmoid",
+        "tanh",
+        "hard_swish",
+        "maxout",
+    ]
+    norm: Literal["batch", "group", "layer", "instance", "none"]
+    initializer: Literal[
+        "he_normal",
+        "he_normal_fan_out",
+        "glorot_uniform",
+        "glorot_normal",
+        "lecun_normal",
+        "small_normal",
+        "large_normal",
+        "zeros",
+    ]
+    padding: Literal["symmetric", "same"]
+    bn_momentum: float
+    bn_epsilon: float
+    conv_bias: bool
+    depths: tuple[int, ...]
+    growth: int
+    bn_size: int
+    compression: float
+    conv_dropout: float
+
+def densenet_bc100_cifar(**fields: Unpack[_CifarDenseNet]) -> keras.Model: ...
+
+class _MobileNetV1(TypedDict, total=False):
+    weights: str | os.PathLike[str] | None
+    num_classes: int
+    input_shape: tuple[int | None, int | None, int]
+    pooling: Literal["avg", "max", "catavgmax", None]
+    dropout: float
+    rematerialize: bool
+    drop_connect: float
+    activation: Literal[
+        "relu",
+        "relu6",
+        "leaky_relu",
+        "prelu",
+        "elu",
+        "selu",
+        "gelu",
+        "silu",
+        "softplus",
+        "sigmoid",
+        "tanh",
+        "hard_swish",
+        "maxout",
+    ]
+    norm: Literal["batch", "group", "layer", "instance", "none"]
+    initializer: Literal[
+        "he_normal",
+        "he_normal_fan_out",
+        "glorot_uniform",
+        "glorot_normal",
+        "lecun_normal",
+        "small_normal",
+        "large_normal",
+        "zeros",
+    ]
+    padding: Literal["symmetric", "same"]
+    bn_momentum: float
+    bn_epsilon: float
+    conv_bias: bool
+    depths: tuple[int, ...]
+    widths: tuple[int, ...]
+    width: float
+    se: bool
+    se_ratio: float
+    output_stride: Literal[8, 16, 32]
+
+def mobilenet_v1(**fields: Unpack[_MobileNetV1]) -> keras.Model: ...
+def mobilenet_v1_075(**fields: Unpack[_MobileNetV1]) -> keras.Model: ...
+def mobilenet_v1_050(**fields: Unpack[_MobileNetV1]) -> keras.Model: ...
+def mobilenet_v1_025(**fields: Unpack[_MobileNetV1]) -> keras.Model: ...
+def se_mobilenet_v1(**fields: Unpack[_MobileNetV1]) -> keras.Model: ...
+
+class _MobileNetV2(TypedDict, total=False):
+    weights: str | os.PathLike[str] | None
+    num_classes: int
+    input_shape: tuple[int | None, int | None, int]
+    pooling: Literal["avg", "max", "catavgmax", None]
+    dropout: float
+    rematerialize: bool
+    drop_connect: float
+    activation: Literal[
+        "relu",
+        "relu6",
+        "leaky_relu",
+        "prelu",
+        "elu",
+        "selu",
+        "gelu",
+        "silu",
+        "softplus",
+        "sigmoid",
+        "tanh",
+        "hard_swish",
+        "maxout",
+    ]
+    norm: Literal["batch", "group", "layer", "instance", "none"]
+    initializer: Literal[
+        "he_normal",
+        "he_normal_fan_out",
+        "glorot_uniform",
+        "glorot_normal",
+        "lecun_normal",
+        "small_normal",
+        "large_normal",
+        "zeros",
+    ]
+    padding: Literal["symmetric", "same"]
+    bn_momentum: float
+    bn_epsilon: float
+    conv_bias: bool
+    rows: tuple[tuple[Any, ...], ...]
+    width: float
+    depth: float
+    fixed_ends: bool
+    se: bool
+    se_ratio: float
+    zero_init_residual: bool
+    drop_path: float
+    drop_block: float
+    output_stride: Literal[8, 16, 32]
+
+def mobilenet_v2(**fields: Unpack[_MobileNetV2]) -> keras.Model: ...
+def mobilenet_v2_035(**fields: Unpack[_MobileNetV2]) -> keras.Model: ...
+def mobilenet_v2_050(**fields: Unpack[_MobileNetV2]) -> keras.Model: ...
+def mobilenet_v2_075(**fields: Unpack[_MobileNetV2]) -> keras.Model: ...
+def mobilenet_v2_140(**fields: Unpack[_MobileNetV2]) -> keras.Model: ...
+def mobilenet_v2_110d(**fields: Unpack[_MobileNetV2]) -> keras.Model: ...
+def se_mobilenet_v2(**fields: Unpack[_MobileNetV2]) -> keras.Model: ...
+
+class _MobileNetV3(TypedDict, total=False):
+    weights: str | os.PathLike[str] | None
+    num_classes: int
+    input_shape: tuple[int | None, int | None, int]
+    pooling: Literal["avg", "max", "catavgmax", None]
+    dropout: float
+    rematerialize: bool
+    drop_connect: float
+    activation: Literal[
+        "relu",
+        "relu6",
+        "leaky_relu",
+        "prelu",
+        "elu",
+        "selu",
+        "gelu",
+        "silu",
+        "softplus",
+        "sigmoid",
+        "tanh",
+        "hard_swish",
+        "maxout",
+    ]
+    norm: Literal["batch", "group", "layer", "instance", "none"]
+    initializer: Literal[
+        "he_normal",
+        "he_normal_fan_out",
+        "glorot_uniform",
+        "glorot_normal",
+        "lecun_normal",
+        "small_normal",
+        "large_normal",
+        "zeros",
+    ]
+    padding: Literal["symmetric", "same"]
+    bn_momentum: float
+    bn_epsilon: float
+    conv_bias: bool
+    rows: tuple[tuple[Any, ...], ...]
+    hidden: int
+    width: float
+    minimal: bool
+    zero_init_residual: bool
+    drop_path: float
+    drop_block: float
+    output_stride: Literal[8, 16, 32]
+
+def mobilenet_v3_large(**fields: Unpack[_MobileNetV3]) -> keras.Model: ...
+def mobilenet_v3_large_075(**fields: Unpack[_MobileNetV3]) -> keras.Model: ...
+def mobilenet_v3_large_minimal(**fields: Unpack[_MobileNetV3]) -> keras.Model: ...
+def mobilenet_v3_small(**fields: Unpack[_MobileNetV3]) -> keras.Model: ...
+def mobilenet_v3_small_075(**fields: Unpack[_MobileNetV3]) -> keras.Model: ...
+def mobilenet_v3_small_minimal(**fields: Unpack[_MobileNetV3]) -> keras.Model: ...
+
+class _EfficientNet(TypedDict, total=False):
+    weights: str | os.PathLike[str] | None
+    num_classes: int
+    input_shape: tuple[int | None, int | None, int]
+    pooling: Literal["avg", "max", "catavgmax", None]
+    dropout: float
+    rematerialize: bool
+    drop_connect: float
+    activation: Literal[
+        "relu",
+        "relu6",
+        "leaky_relu",
+        "prelu",
+        "elu",
+        "selu",
+        "gelu",
+        "silu",
+        "softplus",
+        "sigmoid",
+        "tanh",
+        "hard_swish",
+        "maxout",
+    ]
+    norm: Literal["batch", "group", "layer", "instance", "none"]
+    initializer: Literal[
+        "he_normal",
+        "he_normal_fan_out",
+        "glorot_uniform",
+        "glorot_normal",
+        "lecun_normal",
+        "small_normal",
+        "large_normal",
+        "zeros",
+    ]
+    padding: Literal["symmetric", "same"]
+    bn_momentum: float
+    bn_epsilon: float
+    conv_bias: bool
+    width: float
+    depth: float
+    rows: tuple[tuple[Any, ...], ...]
+    zero_init_residual: bool
+    drop_path: float
+    drop_block: float
+    output_stride: Literal[8, 16, 32]
+
+def efficientnet_b0(**fields: Unpack[_EfficientNet]) -> keras.Model: ...
+def efficientnet_b1(**fields: Unpack[_EfficientNet]) -> keras.Model: ...
+def efficientnet_b2(**fields: Unpack[_EfficientNet]) -> keras.Model: ...
+def efficientnet_b3(**fields: Unpack[_EfficientNet]) -> keras.Model: ...
+def efficientnet_b4(**fields: Unpack[_EfficientNet]) -> keras.Model: ...
+def efficientnet_b5(**fields: Unpack[_EfficientNet]) -> keras.Model: ...
+def efficientnet_b6(**fields: Unpack[_EfficientNet]) -> keras.Model: ...
+def efficientnet_b7(**fields: Unpack[_EfficientNet]) -> keras.Model: ...
