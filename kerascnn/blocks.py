@@ -29,6 +29,7 @@ import keras
 
 from kerascnn import initializers
 from kerascnn.layers import (
+    AdaptiveAveragePooling2D,
     DropBlock,
     DropConnectDense,
     DropPath,
@@ -223,7 +224,7 @@ def flatten(x, *, side=None, name="flatten"):
     if None in x.shape[1:]:
         raise ValueError("a fully connected layer needs a fixed image size: give input_shape=(height, width, channels)")
     if side and x.shape[1:3] != (side, side):
-        x = keras.layers.AdaptiveAveragePooling2D(side, name=f"{name}_pool")(x)
+        x = AdaptiveAveragePooling2D(side, name=f"{name}_pool")(x)
     return keras.layers.Flatten(name=name)(x)
 
 

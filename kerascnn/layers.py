@@ -100,7 +100,8 @@ class DropConnectDense(keras.layers.Dense):
     def call(self, inputs, training=False):
         if not training or self.rate == 0:
             return super().call(inputs)
-        kernel = keras.random.dropout(self.kernel, self.rate, seed=self.seed_generator)
+        kernel = keras.ops.convert_to_tensor(self.kernel)
+        kernel = keras.random.dropout(kernel, self.rate, seed=self.seed_generator)
         x = keras.ops.matmul(inputs, keras.ops.cast(kernel, self.compute_dtype))
         if self.bias is not None:
             x = x + keras.ops.cast(self.bias, self.compute_dtype)
@@ -239,3 +240,23 @@ class LocalResponseNormalization(keras.layers.Layer):
     def get_config(self):
         config = {"size": self.size, "alpha": self.alpha, "beta": self.beta, "bias": self.bias}
         return {**super().get_config(), **config}
+
+
+@keras.saving.register_keras_serializable(package="kerascnn")
+class AdaptiveAveragePooling2D(keras.layers.AdaptiveAveragePooling2D):
+    """As Keras's and PyTorch's: averages a map, or repeats it, to a given height and width.
+
+    Keras 3.15.1's own gives NaN for 7x7 on JAX. Needs a fixed image size.
+    """
+
+    def call(self, inputs):
+        x = keras.ops.einsum("oh,bhwc->bowc", self._windows(inputs.shape[1], self.output_size[0]), inputs)
+        return keras.ops.einsum("ow,bhwc->bhoc", self._windows(inputs.shape[2], self.output_size[1]), x)
+
+    def _windows(self, side, count):
+        """What each of `count` outputs takes of each of `side` inputs, in PyTorch's windows."""
+        rows = []
+        for i in range(count):
+            start, end = i * side // count, -(-(i + 1) * side // count)
+            rows.append([1 / (end - start) if start <= j < end else 0.0 for j in range(side)])
+        return keras.ops.convert_to_tensor(rows, self.compute_dtype)

@@ -39,8 +39,10 @@ def test_gradients_and_running_averages_are_the_plain_models(name, fields, compi
     plain, again = both(name, fields)
     results = [(tf.function(step) if compiled else step)(model) for model in (plain, again)]
     assert ("_segments" in vars(again)) == compiled
+    # Norms take away what a bias ahead of them adds, so that some gradients are rounding alone.
+    rounding = 1e-5 * max(np.abs(value).max() for value in tf.nest.flatten(results))
     for expected, actual in zip(*map(tf.nest.flatten, results), strict=True):
-        np.testing.assert_allclose(actual, expected, rtol=1e-4, atol=1e-4 * np.abs(expected).max())
+        np.testing.assert_allclose(actual, expected, rtol=1e-4, atol=rounding)
     for expected, actual in zip(plain.non_trainable_variables, again.non_trainable_variables, strict=True):
         np.testing.assert_allclose(np.asarray(actual), np.asarray(expected), rtol=1e-5, atol=1e-6)  # moved once
 

@@ -12,8 +12,8 @@ import pytest
 from kerascnn import registry
 from tools import golden
 
-NAMES = golden.quick()
-TRAINED = ["lenet5", "resnet20_cifar"]  # compiling a step takes seconds
+NAMES = golden.quick()  # each takes seconds to compile
+TRAINED = ["lenet5", "resnet20_cifar"]
 
 CODE = """
 import json, sys
@@ -45,7 +45,7 @@ for name in json.loads(sys.argv[2]):
     model = golden.fill(kerascnn.create_model(name, input_shape=golden.small(name)))
     results[name] = {"logits": logits(model)[:, :16].tolist(), "params": kerascnn.complexity(model).params}
 for name in json.loads(sys.argv[3]):
-    results[name]["losses"] = losses(kerascnn.create_model(name))
+    results.setdefault(name, {})["losses"] = losses(kerascnn.create_model(name))
 
 dropped = layers.DropPath(0.5, seed=1)(np.ones((64, 2, 2, 1), "float32"), training=True)
 results["dropped"] = sorted(set(np.ravel(dropped).tolist()))

@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 
 from kerascnn.layers import (
+    AdaptiveAveragePooling2D,
     DropBlock,
     DropConnectDense,
     DropPath,
@@ -138,7 +139,19 @@ def test_channel_attention():
     np.testing.assert_allclose(y, x / (1 + np.exp(-np.array(sums)))[:, None, None], atol=1e-6)
 
 
+@pytest.mark.parametrize("count", [1, 4, 7])
+def test_adaptive_pooling_is_pytorchs(count):
+    for side in range(1, 17):
+        x = np.random.default_rng(side).standard_normal((2, side, 5, 3)).astype("float32")
+        layer = AdaptiveAveragePooling2D((count, 5))
+        windows = [(i * side // count, -(-(i + 1) * side // count)) for i in range(count)]
+        expected = np.stack([x[:, a:b].mean(1) for a, b in windows], 1)
+        np.testing.assert_allclose(np.asarray(layer(x)), expected, atol=1e-6)
+        assert layer.compute_output_shape(x.shape) == expected.shape
+
+
 LAYERS = [
+    AdaptiveAveragePooling2D(3),
     DropBlock(0.1, block_size=3, seed=1),
     DropConnectDense(4, 0.1, activation="relu", seed=1),
     FractionalMaxPooling2D(1.3, 3, seed=1),
@@ -160,7 +173,11 @@ def test_layers_compute_in_half_precision(layer, policy):
     copy = type(layer).from_config({**layer.get_config(), "dtype": policy, "name": None})
     x = np.random.default_rng(0).standard_normal((2, 8, 8, 6)).astype("float32")
     for training in (False, True):
-        call = {} if isinstance(layer, Maxout | EfficientChannelAttention) else {"training": training}
+        call = (
+            {}
+            if isinstance(layer, Maxout | EfficientChannelAttention | AdaptiveAveragePooling2D)
+            else {"training": training}
+        )
         y = copy(x, **call)
         assert keras.backend.standardize_dtype(y.dtype) == policy.removeprefix("mixed_")
         assert np.isfinite(np.asarray(keras.ops.cast(y, "float32"))).all()

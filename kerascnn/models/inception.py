@@ -14,6 +14,7 @@ from typing import Literal, NamedTuple
 import keras
 
 from kerascnn.blocks import classifier, conv_norm, dense, flatten, logits, max_pool
+from kerascnn.layers import AdaptiveAveragePooling2D
 from kerascnn.registry import Epsilon, Rate, Ratio, Size, Spec, register
 
 
@@ -76,7 +77,7 @@ def inception(spec, x, row, name):
 
 
 def aux_classifier(spec, x, name):
-    x = keras.layers.AdaptiveAveragePooling2D(4, name=f"{name}_pool")(x)
+    x = AdaptiveAveragePooling2D(4, name=f"{name}_pool")(x)
     x = conv_norm(spec, x, 128, 1, name=f"{name}_conv")
     x = dense(spec, flatten(x, name=f"{name}_flatten"), 1024, name=f"{name}_dense1")
     return logits(dataclasses.replace(spec, dropout=spec.aux_dropout), x, name=f"{name}_logits")

@@ -21,15 +21,20 @@ SINGLE = json.loads((torch_golden.FOLDER / "golden_torch.json").read_text())["mo
 TENSORS = json.loads(gzip.decompress((torch_golden.FOLDER / "torch_tensors.json.gz").read_bytes()))
 DOUBLE = json.loads(gzip.decompress(torch_golden.PATH.read_bytes()))
 
-# Made-up weights drive these into chaos: this is how far PyTorch's own float32 logits lie from its float64 ones, in
-# standard deviations (`tools.torch_golden` has the float64 side). No other float32 arithmetic can come closer.
+# Made-up weights drive these into chaos: so far, in standard deviations, lie the float32 logits of golden_torch.json
+# from PyTorch's own float64 ones. PyTorch's float32 logits with one thread in place of two miss them by as much.
 CHAOTIC = {
-    "timm/seresnet50": 4.6e-3,
-    "timm/seresnext50_32x4d": 3.3e-3,
-    "timm/ecaresnet50d": 1.7e-3,
-    "timm/resnetrs50": 1.2e-2,
+    "torchvision/mobilenet_v3_large": 4.8e-4,
+    "torchvision/efficientnet_b3": 2.2e-4,
+    "timm/resnetrs50": 7.0e-3,
+    "timm/seresnet50": 2.8e-3,
+    "timm/seresnext50_32x4d": 2.0e-3,
+    "timm/legacy_seresnet50": 1.1e-3,
+    "timm/legacy_seresnext50_32x4d": 4.8e-3,
+    "timm/mobilenetv3_large_100": 2.7e-4,
+    "timm/ecaresnet50d": 1.2e-3,
 }
-QUICK = {"torchvision/resnet18", "torchvision/mobilenet_v2", "torchvision/googlenet", "timm/mobilenetv3_large_100"}
+QUICK = {"torchvision/resnet18", "torchvision/mobilenet_v2", "torchvision/googlenet"}
 QUICK_DOUBLE = {"torchvision/densenet121", "torchvision/mobilenet_v3_small", "timm/seresnet18", "timm/mobilenetv1_100"}
 
 
