@@ -1,5 +1,6 @@
 """Where pretrained weights come from, and how they are laid onto a model."""
 
+import contextlib
 import os
 import zipfile
 
@@ -7,7 +8,6 @@ import h5py
 import keras
 import numpy as np
 import safetensors
-import safetensors.numpy
 
 from kerascnn import registry
 from kerascnn.weights import torch_names
@@ -19,8 +19,10 @@ def form_of(source: str | os.PathLike[str], name: str) -> dict:
     path = os.fspath(source)
     if not path.endswith(".safetensors"):
         return {}
+    with _opened(path) as file:
+        names = set(file.keys())
     try:
-        library = torch_names.library_of(registry.lookup(name), _read_safetensors(path))
+        library = torch_names.library_of(registry.lookup(name), names)
     except ValueError as error:
         raise ValueError(f"{path} does not fit {name}: {error}") from None
     return form(library, name)
@@ -35,7 +37,8 @@ def load(model: keras.Model, source: str | os.PathLike[str]) -> None:
     """
     path = os.fspath(source)
     if path.endswith(".safetensors"):
-        torch_names.assign(model, _read_safetensors(path), source=path)
+        with _opened(path) as file:
+            torch_names.assign(model, {name: file.get_tensor(name) for name in file.keys()}, source=path)  # noqa: SIM118
         return
     if not path.endswith((".weights.h5", ".keras")):
         raise ValueError(
@@ -62,12 +65,15 @@ def load(model: keras.Model, source: str | os.PathLike[str]) -> None:
         weight.assign(value)
 
 
-def _read_safetensors(path):
+@contextlib.contextmanager
+def _opened(path):
+    """A .safetensors file, whose tensors are read one by one."""
     if not os.path.isfile(path):
         raise FileNotFoundError(f"no weights file {path}")
     try:
-        return safetensors.numpy.load_file(path)
-    except (safetensors.SafetensorError, KeyError, OSError) as error:
+        with safetensors.safe_open(path, "numpy") as file:
+            yield file
+    except (safetensors.SafetensorError, OSError) as error:
         raise ValueError(f"{path} is damaged, or not a safetensors file: {error}") from error
 
 

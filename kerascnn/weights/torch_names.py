@@ -3,7 +3,7 @@
 A family has a table for each naming: a function of the spec that gives rules (see kerascnn.weights.names).
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import keras
@@ -311,7 +311,7 @@ UNUSED: dict[str, tuple[str, ...]] = {
 }
 
 
-def library_of(variant: registry.Variant, names: Mapping[str, Any]) -> str:
+def library_of(variant: registry.Variant, names: Collection[str]) -> str:
     """Returns whose naming the tensors of a checkpoint have: "torchvision" or "timm"; by how the last layer is called.
 
     A ValueError where it is neither, or where no names are known for the family.

@@ -71,6 +71,7 @@ def test_a_peer_that_is_not_installed_is_told(tmp_path):
     assert lines[2].startswith("not measured: lenet5: timm: its process ended with 1: ") and not rows
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not importlib.util.find_spec("timm"), reason="timm is not installed")
 @pytest.mark.parametrize("mode", ["infer", "train"])
 def test_timm(tmp_path, mode):
