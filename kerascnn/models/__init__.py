@@ -67,9 +67,9 @@ def create_model(
         pooling: "avg", "max", "catavgmax" for both, or None, which with num_classes=0 gives the feature map.
         dropout: the rate ahead of the classifier.
         drop_path: the rate of stochastic depth at the last block (https://arxiv.org/abs/1603.09382).
-        **overrides: other fields of the family's spec; `help(kerascnn.models.NAME)` lists them, `kerascnn.registry.Spec`
-            and `kerascnn.blocks` tell what they mean. norm is "batch", "group", "layer" (averages over height, width
-            and channels), "instance" (over height and width) or "none".
+        **overrides: other fields of the family's spec; `help(kerascnn.models.NAME)` lists them, and
+            `kerascnn.registry.Spec` and `kerascnn.blocks` tell what they mean. norm is "batch", "group", "layer"
+            (averages over height, width and channels), "instance" (over height and width) or "none".
 
     Where a field asks for more outputs, as include_aux=True does, the model gives a list, the logits first. It keeps
     its name and its overrides as `model.variant` and `model.overrides`.
