@@ -46,7 +46,8 @@ def synthetic_images(size, channels=3):
 def our_name(name):
     """Returns our name of a model of torchvision or timm, whether we have it or not."""
     name = re.sub(r"^mobilenetv(\d)", r"mobilenet_v\1", name).removesuffix("_100")
-    return {"legacy_senet154": "senet154"}.get(name, name)
+    # timm's own senet154 is Gluon's, whose stem pools in another way.
+    return {"legacy_senet154": "senet154", "senet154": "gluon_senet154"}.get(name, name)
 
 
 def libraries():
