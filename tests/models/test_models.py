@@ -201,10 +201,10 @@ SWITCHES = [
     dict(activation="silu", fractional_pool=1.5),
     dict(activation="tanh", output_stride=8),
     dict(activation="softplus", output_stride=16),
-    dict(activation="sigmoid"),
-    dict(activation="hard_swish", initializer="zeros"),
-    dict(activation="relu"),
-    dict(activation="relu6"),
+    pytest.param(dict(activation="sigmoid"), marks=SLOW),
+    pytest.param(dict(activation="hard_swish", initializer="zeros"), marks=SLOW),
+    pytest.param(dict(activation="relu"), marks=SLOW),
+    pytest.param(dict(activation="relu6"), marks=SLOW),
 ]
 
 
