@@ -19,7 +19,6 @@ SUFFIX = {
 }  # fmt: skip
 
 
-# --- resnet: begin
 def _resnet(spec: Any) -> Rules:
     # The deep stem is conv1, the last of its norms outside; ResNet-RS's convolution in place of pooling is maxpool.
     stem = {1: "conv1.0", 2: "conv1.3", 3: "conv1.6", 4: "maxpool.0"}
@@ -40,8 +39,6 @@ def _resnet(spec: Any) -> Rules:
     ]
 
 
-# --- resnet: end
-# --- alexnet, vgg, inception, densenet: begin
 def _features(depths: Sequence[int], step: int) -> Rules:
     # One row of modules: a convolution is followed by `step` - 1, its norm and activation, and each stage by a pool.
     return [
@@ -101,8 +98,6 @@ def _densenet(spec: Any) -> Rules:
     ]
 
 
-# --- alexnet, vgg, inception, densenet: end
-# --- preact_resnet, senet: begin
 def _preact_resnet(spec: Any) -> Rules:
     return [
         (r"stem_(conv|norm)(\d?)", lambda k, n: f"stem.{k}{n}"),
@@ -130,8 +125,6 @@ def _senet(spec: Any) -> Rules:
     ]
 
 
-# --- preact_resnet, senet: end
-# --- mobilenet, mobilenet_v3, efficientnet: begin
 class _Place(NamedTuple):
     """Where a block stands: its number, its group and its place there, and which parts it has that others lack."""
 
@@ -288,8 +281,6 @@ def _torchvision_efficientnet(spec: Any) -> Rules:
         (r"logits", lambda: "classifier.1"),
     ]
 
-
-# --- mobilenet, mobilenet_v3, efficientnet: end
 
 # By family, the namings; where two libraries agree, the first stands for both.
 TABLES: dict[str, dict[str, Callable[[Any], Rules]]] = {
