@@ -11,7 +11,8 @@ import keras
 import numpy as np
 
 from kerascnn import registry
-from kerascnn.weights.names import Rules, misfit, named_weights
+from kerascnn.weights import names
+from kerascnn.weights.names import Rules
 
 # What a class of keras.applications is here, in the form of weights.form("keras", name). Its alpha=0.75 is width=0.75,
 # and its minimalistic=True is minimal=True, activation="relu". Its MobileNet pads in another way where a map of odd
@@ -220,25 +221,17 @@ def assign(model: keras.Model, tensors: Mapping[tuple[str, str], np.ndarray], so
     if variant.family not in TABLES:
         raise ValueError(f"{source} does not fit {model.name}: keras.applications has no model of its family")
     rules = TABLES[variant.family](registry.override(variant, model.overrides))
-    try:
-        names = named_weights(model, rules)
-    except LookupError as error:
-        raise ValueError(f"{source} does not fit {model.name}: {error} in keras.applications") from None
-    given = {(layer, RENAMED.get(kind, kind)): tensor for (layer, kind), tensor in tensors.items()}
-    values, missing, shapes, used = [], [], [], set()
-    for name, (layer, weight) in names.items():
-        used.add(name)
-        if name not in given:
-            missing.append("/".join(name))
-            continue
-        tensor, shape = given[name], tuple(weight.shape)
-        if tensor.shape == (1, 1, *shape):  # a 1x1 convolution
-            tensor = tensor.reshape(shape)
-        if tensor.shape != shape:
-            shapes.append(f"{'/'.join(name)} {tuple(tensor.shape)} for {layer.name}/{weight.name} {shape}")
-        values.append((weight, tensor))
-    left = ["/".join(name) for name in given if name not in used and not name[0].startswith(UNUSED)]
-    if fault := misfit(source, model, missing, left, shapes):
-        raise ValueError(fault)
-    for weight, value in values:
-        weight.assign(value)
+    names.assign(
+        model,
+        {f"{layer}/{RENAMED.get(kind, kind)}": tensor for (layer, kind), tensor in tensors.items()},
+        rules,
+        source,
+        key=lambda layer, weight: f"{layer}/{weight}",
+        layout=lambda tensor, layer, weight: _without_space(tensor, tuple(weight.shape)),
+        unused=lambda name: name.startswith(UNUSED),
+    )
+
+
+def _without_space(tensor, shape):
+    """A 1x1 convolution as a fully connected layer, where one is wanted."""
+    return tensor.reshape(shape) if tensor.shape == (1, 1, *shape) else tensor

@@ -3,6 +3,7 @@
 A family has a table for each naming: a function of the spec that gives rules (see kerascnn.weights.names).
 """
 
+import math
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -10,7 +11,8 @@ import keras
 import numpy as np
 
 from kerascnn import registry
-from kerascnn.weights.names import Rules, misfit, named_weights, translate
+from kerascnn.weights import names
+from kerascnn.weights.names import Rules, translate
 
 # What PyTorch calls a layer's weights.
 SUFFIX = {
@@ -216,16 +218,13 @@ def _timm_mobilenet(spec: Any) -> Rules:
             (r"stage(\d+)_block(\d+)_conv1", lambda s, b: f"blocks.{s - 1}.{b - 1}.conv_dw"),
             (r"stage(\d+)_block(\d+)_conv2", lambda s, b: f"blocks.{s - 1}.{b - 1}.conv_pw"),
             (r"stage(\d+)_block(\d+)_norm(\d)", lambda s, b, n: f"blocks.{s - 1}.{b - 1}.bn{n}"),
-            (r"stage(\d+)_block(\d+)_se_conv(\d)", lambda s, b, n: f"blocks.{s - 1}.{b - 1}.se.fc{n}"),  # no one's
             *_timm_blocks({}),
         ]
     return [(r"head_conv", lambda: "conv_head"), (r"head_norm", lambda: "bn2"), *_timm_blocks(_v2_places(spec))]
 
 
 def _torchvision_mobilenet(spec: Any) -> Rules:
-    if hasattr(spec, "depths"):  # torchvision has no v1
-        return _timm_mobilenet(spec)
-    places = _v2_places(spec)
+    places = {} if hasattr(spec, "depths") else _v2_places(spec)  # torchvision has no v1
 
     def last(inner):  # stands in the block itself, not in a Sequential of its own
         def rule(stage, block):
@@ -302,14 +301,14 @@ UNUSED: dict[str, tuple[str, ...]] = {
 }
 
 
-def library_of(variant: registry.Variant, names: Collection[str]) -> str:
+def library_of(variant: registry.Variant, found: Collection[str]) -> str:
     """Returns whose naming the tensors of a checkpoint have: "torchvision" or "timm"; by how the last layer is called.
 
     A ValueError where it is neither, or where no names are known for the family.
     """
     tables = TABLES.get(variant.family, {})
     for library, rules in tables.items():
-        if f"{translate(rules(variant.spec), 'logits')}.weight" in names:
+        if f"{translate(rules(variant.spec), 'logits')}.weight" in found:
             return library
     known = f"those of {' or '.join(tables)}" if tables else "not known for any library"
     raise ValueError(f"the tensors are not named as {variant.name}'s are; its names are {known}")
@@ -329,50 +328,38 @@ def assign(
         library = library or library_of(variant, tensors)
     except ValueError as error:
         raise ValueError(f"{source} does not fit {model.name}: {error}") from None
-    rules = TABLES[variant.family][library](spec)
-    values, missing, shapes, used = [], [], [], set()
-    for (module, kind), (layer, weight) in named_weights(model, rules).items():
-        name = f"{module}.{SUFFIX[kind]}"
-        used.add(name)
-        if name not in tensors:
-            missing.append(name)
-            continue
-        try:
-            values.append((weight, to_keras(tensors[name], layer, weight, _flattened(model, layer))))
-        except ValueError:
-            shapes.append(f"{name} {tuple(tensors[name].shape)} for {layer.name}/{kind} {tuple(weight.shape)}")
-    unused = ("num_batches_tracked", *UNUSED.get(variant.family, ()))
-    left = [name for name in tensors if name not in used and not name.startswith(unused) and not name.endswith(unused)]
-    if fault := misfit(source, model, missing, left, shapes):
-        raise ValueError(fault)
-    for weight, value in values:
-        weight.assign(value)
+    unused = UNUSED.get(variant.family, ())
+    names.assign(
+        model,
+        tensors,
+        TABLES[variant.family][library](spec),
+        source,
+        key=lambda module, weight: f"{module}.{SUFFIX[weight]}",
+        layout=lambda tensor, layer, weight: to_keras(tensor, layer, weight, _flattened(model, layer)),
+        unused=lambda name: name.startswith(unused) or name.endswith("num_batches_tracked"),
+    )
 
 
 def to_keras(tensor: np.ndarray, layer: keras.Layer, weight: keras.Variable, flattened: tuple[int, ...] | None = None):
-    """Returns a PyTorch tensor in the layout of a Keras weight; a ValueError where it cannot be.
+    """Returns a PyTorch tensor in the layout of a Keras weight, or in its own shape where that cannot be.
 
     `flattened` is the feature map (height, width, channels) that a fully connected layer sees in a row, which PyTorch
     flattens channels first. A fully connected layer may be a 1x1 convolution on the other side.
     """
-    shape = tuple(weight.shape)
-    if weight.name == "kernel" and tensor.ndim in (2, 4):
-        if tensor.ndim == 2:
-            height, width, _ = flattened or (1, 1, None)
-            tensor = tensor.reshape(tensor.shape[0], -1, height, width)
-        if isinstance(layer, keras.layers.DepthwiseConv2D):
-            tensor = tensor.transpose(2, 3, 0, 1)
-        else:
-            tensor = tensor.transpose(2, 3, 1, 0)
-        if isinstance(layer, keras.layers.Dense):
-            tensor = tensor.reshape(-1, tensor.shape[-1])
-        elif isinstance(layer, keras.layers.DepthwiseConv2D):
-            tensor = tensor.reshape(*tensor.shape[:2], *shape[2:])
-    elif weight.name == "kernel":
-        tensor = tensor.squeeze()
-    if tensor.shape != shape:
-        raise ValueError(f"{tensor.shape} is not {shape}")
-    return tensor
+    if weight.name != "kernel":
+        return tensor
+    if tensor.ndim not in (2, 4):
+        return tensor.squeeze()
+    height, width, _ = flattened or (1, 1, None)
+    if tensor.ndim == 2 and tensor.shape[1] % (height * width) == 0:
+        tensor = tensor.reshape(tensor.shape[0], -1, height, width)
+    if tensor.ndim == 4 and isinstance(layer, keras.layers.DepthwiseConv2D):
+        tensor = tensor.transpose(2, 3, 0, 1)
+        if tensor.size == math.prod(weight.shape):
+            tensor = tensor.reshape(*tensor.shape[:2], *weight.shape[2:])
+    elif tensor.ndim == 4:
+        tensor = tensor.transpose(2, 3, 1, 0)
+    return tensor.reshape(-1, tensor.shape[-1]) if isinstance(layer, keras.layers.Dense) else tensor
 
 
 def _flattened(model, layer):

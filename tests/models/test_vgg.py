@@ -5,7 +5,7 @@ import pytest
 import kerascnn
 from kerascnn import models, registry
 from kerascnn.weights import torch_names
-from kerascnn.weights.names import translate
+from kerascnn.weights.names import named_weights, translate
 from tools import golden
 
 SMALL = {"input_shape": (32, 45, 1), "num_classes": 3, "widths": (2, 2, 4, 4, 4), "hidden": (8, 8)}
@@ -107,7 +107,7 @@ def test_the_first_dense_layer_is_a_convolution_in_timm():
     model = models.vgg11(**spec)
     rng = np.random.default_rng(0)
     tensors = {}
-    for (module, kind), (_, weight) in torch_names.named_weights(
+    for (module, kind), (_, weight) in named_weights(
         model, torch_names.TABLES["vgg"]["timm"](registry.override(registry.lookup("vgg11"), spec))
     ).items():
         shape = weight.shape[::-1]
