@@ -25,6 +25,7 @@ REQUIRES = [
     "h5py>=3.14",  # Keras's weight files
     "safetensors>=0.8",  # the weight files of others
     "scikit-learn>=1.9",  # the built-in digits
+    "scipy>=1.17",  # quantiles of mixup's Beta
     "tqdm>=4.70",
     "tensorboard>=2.21",  # without it tf.summary raises, and TensorFlow stopped requiring it
     # The report of a run.

@@ -92,6 +92,7 @@ def training_report(
     class_names: Sequence[str],
     mistakes: Sequence[Mapping[str, Any]],
     recipe: Mapping[str, Any],
+    lost: Mapping[str, Any] | None = None,
 ) -> None:
     """Writes the report of one training run.
 
@@ -106,6 +107,7 @@ def training_report(
         mistakes: mappings with `image` (uint8 [height, width, 1 or 3]), `label` and `prediction` (texts), `score` (the
             probability of the prediction) and `index` (in the test split), worst first; all of them, or some.
         recipe: names and their values, or headings and such mappings.
+        lost: the same, of data that could not be used; nothing is shown where there is none.
 
     Raises:
         ValueError: when shapes disagree, or an image is not uint8.
@@ -121,6 +123,7 @@ def training_report(
         section("Training", *_curves(history), _history_table(history)),
         section("Confusions", *confusions if wrong else confusions[:1]),
         section("Worst mistakes", *_worst(mistakes, images, wrong)),
+        *([section("Data that could not be used", properties(lost))] if lost else []),
         section("Recipe", properties(recipe)),
     ]
     write(path, page(title, subtitle, tiles(summary), *sections))

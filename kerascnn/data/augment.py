@@ -1,123 +1,158 @@
-"""Random changes to one image: uint8 in, uint8 out, every draw from a stateless seed.
+"""Random changes to one image: uint8 in, uint8 out, and all that is drawn comes from numbers that are given.
 
 An augmentation is named as it is called, several of them in their order:
-`"affine(degrees=10, translate=0.1), horizontal_flip()"`.
+`"pad_crop(pixels=4), horizontal_flip, randaugment(n=2, m=9)"`. The names are those of `kerascnn.data.operations`, of
+`kerascnn.data.policies` (with presets for what the images show), and `keras_cv.LAYER`.
 """
 
-import ast
-import difflib
-import inspect
-import math
-from collections.abc import Callable
+import functools
+import itertools
+import re
+from collections.abc import Callable, Iterable
 
+import numpy as np
 import tensorflow as tf
 
+from kerascnn.data import calls, geometry, keras_cv_layers, operations, policies
+from kerascnn.data.operations import Operation
 
-def affine(image, seed, *, degrees: float = 0, translate: float = 0, scale: float = 0, shear: float = 0):
-    """Rotates, moves, zooms and shears about the centre, in one bilinear resampling; black comes in at the edges.
+FUNCTIONS = operations.OPERATIONS | policies.POLICIES | {"keras_cv": keras_cv_layers.layer}
 
-    Args:
-      image: uint8 [height, width, channels].
-      seed: int [2].
-      degrees: the angle is drawn from [-degrees, degrees].
-      translate: the shift along each axis, in shares of the side, from [-translate, translate].
-      scale: the zoom factor, from [1 - scale, 1 + scale].
-      shear: the angle by which vertical lines lean, in degrees, from [-shear, shear].
+
+class Policy:
+    """Operations in their order. Only those that are drawn are computed, and XLA compiles what it can.
+
+    Neighbours that move pixels are one transform and one resampling: what one of them moves out of the image another
+    one can bring back. They are joined as long as they fill with the same level; the resampling is bilinear if that of
+    one of them is. Flips among themselves stay flips.
+
+    Attributes:
+      operations: a list of them.
+      draws: how many uniform numbers an image needs.
+      batch: (uint8 images [batch, h, w, c], numbers [batch, draws]) -> images with the pixels that each gets alone;
+        None where an operation can only be done one by one.
+      parts: functions (images, u) -> images, which follow one another.
     """
-    draws = tf.unstack(tf.random.stateless_uniform([5], seed, -1, 1))
-    angle, lean = draws[0] * math.radians(degrees), tf.tan(draws[4] * math.radians(shear))
-    zoom = 1 / (1 + draws[3] * scale)
-    height, width, _ = image.shape
-    # The transform maps output pixels to input pixels, as the resampling wants it.
-    cos, sin = tf.cos(angle) * zoom, tf.sin(angle) * zoom
-    row_x = (cos, cos * lean + sin)
-    row_y = (-sin, cos - sin * lean)
-    centre_x, centre_y = (width - 1) / 2, (height - 1) / 2
-    out_x, out_y = centre_x + draws[1] * translate * width, centre_y + draws[2] * translate * height
-    offset_x = centre_x - row_x[0] * out_x - row_x[1] * out_y
-    offset_y = centre_y - row_y[0] * out_x - row_y[1] * out_y
-    moved = tf.raw_ops.ImageProjectiveTransformV3(
-        # As floats: on integers the operation cuts fractions off, which darkens.
-        images=tf.cast(image, tf.float32)[tf.newaxis],
-        transforms=tf.stack([*row_x, offset_x, *row_y, offset_y, 0.0, 0.0])[tf.newaxis],
-        output_shape=[height, width],
-        fill_value=0.0,
-        interpolation="BILINEAR",
+
+    def __init__(self, chain: Iterable[Operation]):
+        self.operations = list(chain)
+        sizes = [operation.draws + (operation.p < 1) for operation in self.operations]
+        ends = list(itertools.accumulate(sizes, initial=0))
+        self._slices = [slice(*ends) for ends in itertools.pairwise(ends)]
+        self.draws: int = ends[-1]
+        groups = itertools.groupby(self._steps(), lambda step: step[0])
+        self.parts = [_chained([step for _, step in steps], compiled) for compiled, steps in groups]
+        batch = all(operation.batch for operation in self.operations)
+        self.batch: Callable | None = self._apply if batch else None
+
+    def __call__(self, image, u):
+        """uint8 [height, width, channels] with numbers [draws] in [0, 1) -> uint8 of the same shape.
+
+        Raises:
+          ValueError: the image's shape is not known, or an operation cannot take it.
+        """
+        return self._apply(image, u)
+
+    def describe(self, u: np.ndarray) -> list[str]:
+        """What these numbers [draws] make of an image: a few words for each operation that changes it, in its order."""
+        words: list[str] = []
+        with tf.device("CPU"):
+            for operation, part in zip(self.operations, self._slices, strict=True):
+                numbers = tf.constant(u[part], tf.float32)
+                if operation.p == 1 or numbers[-1] < operation.p:
+                    said = operation.say(*(x.numpy() for x in operation.draw(numbers[: operation.draws])))
+                    words += [said] if isinstance(said, str) else said
+        return words
+
+    def _apply(self, images, u):
+        images, u = tf.convert_to_tensor(images), tf.convert_to_tensor(u, tf.float32)
+        if None in images.shape[-3:].as_list():
+            raise ValueError(f"augment: the height, width and channels of images must be known, not {images.shape}.")
+        for part in self.parts:
+            images = part(images, u)
+        return images
+
+    def _steps(self):
+        """(whether XLA can compile it, function (images, u) -> images), with neighbouring transforms joined."""
+        chain = list(zip(self.operations, self._slices, strict=True))
+        while chain:
+            count = _joined([operation for operation, _ in chain])
+            if count:
+                yield True, functools.partial(_warp, chain[:count])
+            else:
+                yield chain[0][0].compiled, functools.partial(_change, *chain[0])
+            del chain[: max(count, 1)]
+
+
+def _joined(chain):
+    """How many operations, from the first on, are one transform; 0 where the first has to be done by itself."""
+    count, fills = 0, set()
+    for operation in chain:
+        fills |= {operation.fill} - {None}
+        if operation.transform is None or len(fills) > 1:
+            break
+        count += 1
+    return count if any(operation.apply is None for operation in chain[:count]) else 0
+
+
+def _warp(chain, images, u):
+    """The transforms of a chain as one."""
+    transforms = []
+    for operation, part in chain:
+        numbers = u[..., part]
+        transform = operation.transform(*images.shape[-3:-1], *operation.draw(numbers[..., : operation.draws]))
+        transforms.append(transform if operation.p == 1 else geometry.choose(numbers[..., -1] < operation.p, transform))
+    transform = [tf.cast(x, tf.float64) for x in geometry.compose(*transforms)]
+    moved = functools.reduce(
+        tf.logical_or, (tf.reduce_any(x != y) for x, y in zip(transform, geometry.IDENTITY, strict=True))
     )
-    return tf.cast(tf.round(moved[0]), tf.uint8)
+    fill = max(operation.fill or 0 for operation, _ in chain)
+    bilinear = any(operation.interpolation == "bilinear" for operation, _ in chain)
+    interpolation: geometry.Interpolation = "bilinear" if bilinear else "nearest"
+    places = geometry.origins(transform, *images.shape[-3:-1], interpolation)
+    return tf.cond(
+        moved, lambda: geometry.sampled(images, places, fill=fill, interpolation=interpolation), lambda: images
+    )
 
 
-def horizontal_flip(image, seed):
-    """Mirrors left and right, with probability one half. Not for text, nor for anything that has a left and a right."""
-    return tf.cond(tf.random.stateless_uniform([], seed) < 0.5, lambda: image[:, ::-1], lambda: image)
+def _change(operation, part, images, u):
+    numbers = u[..., part]
+
+    def change():
+        return operation.apply(images, *operation.draw(numbers[..., : operation.draws]))
+
+    if operation.p == 1:
+        return change()
+    drawn = numbers[..., -1] < operation.p
+    if images.shape.rank == 3:
+        return tf.cond(drawn, change, lambda: images)
+    return tf.where(drawn[:, tf.newaxis, tf.newaxis, tf.newaxis], change(), images)
 
 
-def pad_crop(image, seed, *, pixels: int = 4):
-    """Pads with black on every side, then cuts out the old size anywhere (arXiv:1512.03385, 4.2, for CIFAR)."""
-    top, left = tf.unstack(tf.random.stateless_uniform([2], seed, 0, 2 * pixels + 1, tf.int32))
-    padded = tf.pad(image, [[pixels, pixels], [pixels, pixels], [0, 0]])
-    return tf.ensure_shape(padded[top : top + image.shape[0], left : left + image.shape[1]], image.shape)
+def _chained(steps, compiled):
+    def chain(images, u):
+        for step in steps:
+            images = tf.ensure_shape(step(images, u), images.shape)
+        return images
+
+    return tf.function(chain, autograph=False, jit_compile=True) if compiled else chain
 
 
-AUGMENTATIONS = {function.__name__: function for function in (affine, horizontal_flip, pad_crop)}
-
-
-def parse(text: str | None) -> Callable:
-    """The function (image, seed) -> image that `text` names; None or an empty text changes nothing.
+def parse(text: str | None) -> Policy:
+    """The policy that a text names; None or an empty one changes nothing.
 
     Raises:
-      ValueError: not of the form `name(key=number), ...`, a name or a key that does not exist, a number that cannot be.
+      ValueError: not of the form `name(key=value), ...`; a name or a key that does not exist; a value that cannot be.
     """
-    steps = [_step(node, text) for node in _calls(text or "")]
-
-    def apply(image, seed):
-        for place, (function, arguments) in enumerate(steps):
-            image = function(image, tf.random.fold_in(seed, place), **arguments)
-        return image
-
-    return apply
+    # A name cannot begin with a digit in Python.
+    named = None if text is None else re.sub(r"(?<![\w.])3augment\b", "threeaugment", text)
+    made = calls.evaluate(named, FUNCTIONS, "augment")
+    return Policy(itertools.chain.from_iterable(map(_flat, made)))
 
 
-def _calls(text):
-    try:
-        calls = ast.parse(f"[{text}]", mode="eval").body
-    except SyntaxError as error:
-        raise ValueError(f"augment={text!r} is not of the form 'name(key=number), name()': {error.msg}.") from error
-    if not isinstance(calls, ast.List):  # "a()] + [b()", say
-        raise ValueError(f"augment={text!r} is not of the form 'name(key=number), name()'.")
-    return calls.elts
-
-
-def _step(node, text):
-    if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and not node.args):
-        raise ValueError(f"augment={text!r}: {ast.unparse(node)!r} is not of the form 'name(key=number)'.")
-    name = node.func.id
-    if name not in AUGMENTATIONS:
-        raise ValueError(f"no augmentation {name!r}: {_closest(name, AUGMENTATIONS)}")
-    parameters = inspect.signature(AUGMENTATIONS[name]).parameters.values()
-    known = {p.name: p.annotation for p in parameters if p.kind is p.KEYWORD_ONLY}
-    arguments = {}
-    for keyword in node.keywords:
-        if keyword.arg not in known:
-            raise ValueError(f"{name} has no parameter {keyword.arg!r}: {_closest(str(keyword.arg), known)}")
-        if keyword.arg in arguments:
-            raise ValueError(f"{name} is given {keyword.arg} twice.")
-        arguments[keyword.arg] = _number(keyword.value, known[keyword.arg], f"{name}({ast.unparse(keyword)})")
-    return AUGMENTATIONS[name], arguments
-
-
-def _number(node, kind, text):
-    try:
-        value = ast.literal_eval(node)
-    except (TypeError, ValueError):
-        value = None
-    if isinstance(value, bool) or not isinstance(value, int | kind) or not 0 <= value < math.inf:
-        raise ValueError(f"{text}: a {'whole ' if kind is int else ''}number from 0 on is wanted.")
-    return value
-
-
-def _closest(word, names):
-    if not names:
-        return "it takes none."
-    close = difflib.get_close_matches(word, names, n=3)
-    return f"did you mean {' or '.join(close)}?" if close else f"there are {', '.join(names)}."
+def _flat(made):
+    """What a function gave, as operations: one, several, or the text of some."""
+    if isinstance(made, str):
+        made = calls.evaluate(made, FUNCTIONS, "augment")
+        return itertools.chain.from_iterable(map(_flat, made))
+    return [made] if isinstance(made, Operation) else made

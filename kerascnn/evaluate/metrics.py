@@ -8,12 +8,15 @@ def cross_entropy(labels, logits, smoothing: float = 0.0):
     """Softmax cross-entropy of each example, float32 [batch]; `smoothing` of the target is spread over all classes.
 
     Args:
-      labels: integers [batch].
+      labels: integers [batch], or shares of all classes, float32 [batch, classes].
       logits: [batch, classes]; the computation is in float32 whatever they are.
       smoothing: the share that goes to all classes alike (arXiv:1512.00567, 7).
     """
-    logits = tf.cast(logits, tf.float32)
-    hard = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
+    labels, logits = tf.convert_to_tensor(labels), tf.cast(logits, tf.float32)
+    if len(labels.shape) == 2:
+        hard = tf.nn.softmax_cross_entropy_with_logits(labels, logits)
+    else:
+        hard = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
     if not smoothing:
         return hard
     uniform = tf.reduce_logsumexp(logits, -1) - tf.reduce_mean(logits, -1)
@@ -24,11 +27,13 @@ def sums(labels, logits, losses, weights=None):
     """[sum of losses, number right, number of examples], float32; an example with weight 0 does not count.
 
     Args:
-      labels: integers [batch].
+      labels: integers [batch], or shares of all classes [batch, classes], of which the largest is the right one.
       logits: [batch, classes].
       losses: [batch].
       weights: [batch] of 0 and 1; None for all 1.
     """
+    if len(labels.shape) == 2:
+        labels = tf.argmax(labels, -1)
     right = tf.cast(tf.equal(tf.argmax(logits, -1, output_type=labels.dtype), labels), tf.float32)
     weights = tf.ones_like(losses) if weights is None else weights
     losses = tf.math.multiply_no_nan(losses, weights)  # 0 where the weight is, even of an infinite loss

@@ -5,25 +5,41 @@ import numpy as np
 import tensorflow as tf
 
 from kerascnn import data
+from kerascnn.data.batches import uint8_batches
+from kerascnn.data.lost import Lost
 
 
-def predict(model: keras.Model, source: data.Source, split: str, preprocessing: data.Preprocessing, batch_size: int):
-    """(labels [n], logits [n, classes]) of every example of a split, in the source's order."""
+def predict(
+    model: keras.Model,
+    source: data.Source,
+    split: str,
+    preprocessing: data.Preprocessing,
+    batch_size: int,
+    lost: Lost | None = None,
+):
+    """(indices [n], labels [n], logits [n, classes]) of every example of a split, in the source's order.
+
+    Args:
+      lost: the account of examples that cannot be used, which are left out if it skips them; None makes them an error.
+    """
+    lost = lost or Lost(source, split)
     anything = tf.TensorSpec([None, *model.input_shape[1:]], tf.float32)  # the last batch is smaller: one graph for all
     forward = tf.function(lambda images: model(images, training=False), input_signature=[anything])
     labels, logits = [], []
-    for images, batch_labels in data.pipeline(
-        source, split, batch_size=batch_size, preprocess=preprocessing, train=False
+    for images, batch_labels in uint8_batches(
+        source, split, batch_size=batch_size, preprocessing=preprocessing, lost=lost, train=False
     ):
         labels.append(batch_labels.numpy())
-        logits.append(forward(images).numpy())
-    return np.concatenate(labels), np.concatenate(logits)
+        logits.append(forward(preprocessing.normalise(images)).numpy())
+    indices = np.setdiff1d(np.arange(source.size(split)), list(lost.elements))
+    return indices, np.concatenate(labels), np.concatenate(logits)
 
 
 def worst_mistakes(
     source: data.Source,
     split: str,
     preprocessing: data.Preprocessing,
+    indices: np.ndarray,
     labels: np.ndarray,
     logits: np.ndarray,
     count: int = 24,
@@ -32,7 +48,7 @@ def worst_mistakes(
 
     Args:
       source, split, preprocessing: what the examples came from.
-      labels, logits: what `predict` gave.
+      indices, labels, logits: what `predict` gave.
       count: at most so many.
 
     Returns:
@@ -45,15 +61,12 @@ def worst_mistakes(
     worst = wrong[np.argsort(-scores[wrong, predicted[wrong]], kind="stable")][:count]
     if not len(worst):
         return []
-    wanted = tf.constant(worst, tf.int64)
-    # Chosen before they are decoded.
-    chosen = source.dataset(split).enumerate().filter(lambda index, _: tf.reduce_any(wanted == index))
-    images = {int(index): preprocessing.decode(encoded).numpy() for index, (encoded, _) in chosen}
+    read = source.read(split)
     names = preprocessing.class_names
     return [
         {
-            "index": int(i),
-            "image": images[int(i)],
+            "index": int(indices[i]),
+            "image": preprocessing.decode(read(tf.constant(indices[i]))[0]).numpy(),
             "label": names[labels[i]],
             "prediction": names[predicted[i]],
             "score": float(scores[i, predicted[i]]),

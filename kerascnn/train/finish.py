@@ -21,7 +21,7 @@ def finish(state: State, record: dict) -> keras.Model:
       state: at the end of the last epoch.
       record: what stands in `recipe.json`.
     """
-    recipe, folder, source = state.recipe, state.folder, state.source
+    recipe, folder, source = state.recipe, state.folder, state.inputs.source
     with dtype_policy("float32"):
         model = state.create_model()
     model.set_weights(state.model.get_weights())
@@ -29,8 +29,9 @@ def finish(state: State, record: dict) -> keras.Model:
     model.save(temporary)
     os.replace(temporary, folder.model)
 
-    preprocessing = state.preprocessing
-    labels, logits = predict(model, source, recipe.test_split, preprocessing, recipe.batch_size)
+    preprocessing = state.inputs.preprocessing
+    lost = state.inputs.test_lost
+    index, labels, logits = predict(model, source, recipe.test_split, preprocessing, recipe.batch_size, lost)
     predicted = logits.argmax(-1)
     last = state.history[-1]
     report.training_report(
@@ -48,7 +49,8 @@ def finish(state: State, record: dict) -> keras.Model:
         history=state.history,
         confusion=metrics.confusion(labels, predicted, len(source.class_names)),
         class_names=source.class_names,
-        mistakes=worst_mistakes(source, recipe.test_split, preprocessing, labels, logits),
+        mistakes=worst_mistakes(source, recipe.test_split, preprocessing, index, labels, logits),
         recipe=record,
+        lost=state.inputs.lost(),
     )
     return model

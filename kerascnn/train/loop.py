@@ -16,13 +16,14 @@ import numpy as np
 import tensorflow as tf
 
 from kerascnn import data, serve
-from kerascnn.data.batches import padded
+from kerascnn.data.lost import explanation
 from kerascnn.evaluate import metrics
 from kerascnn.models import load_model
 from kerascnn.train.finish import finish
+from kerascnn.train.inputs import Inputs
 from kerascnn.train.interrupt import Interrupt, Interrupted
 from kerascnn.train.optimizers import apply_gradients
-from kerascnn.train.recipe import Diverged, Recipe, WrongInput
+from kerascnn.train.recipe import BadData, Diverged, Recipe, WrongInput
 from kerascnn.train.run_dir import RunDir
 from kerascnn.train.state import State
 from kerascnn.train.steps import Steps
@@ -55,6 +56,9 @@ def run(
     precision: str = "float32",
     export_dir: str | os.PathLike | None = None,
     seed: int = 0,
+    cache: str | None = None,
+    on_corrupt: str = "error",
+    data_service: str | None = None,
 ) -> Result:
     """Trains a recipe, or goes on with the run that `model_dir` holds; a finished one is loaded.
 
@@ -63,27 +67,40 @@ def run(
     Args:
       recipe: what to train.
       model_dir: the folder that receives everything: see `kerascnn.train.run_dir`.
-      data_dir, strategy, precision, export_dir, seed: as in `kerascnn.train.recipe.RunFlags`.
+      The others: as in `kerascnn.train.recipe.RunFlags`.
 
     Raises:
       WrongInput: a name, a value or a folder that cannot be used; nothing was changed.
       Interrupted: Ctrl-C or SIGTERM came; everything is saved.
       Diverged: the loss is no longer a number.
+      BadData: an element cannot be used, or too many cannot; the checkpoints before are whole.
       OSError: a file could not be written; the older checkpoints are whole.
     """
-    flags = {"data_dir": data_dir, "strategy": strategy, "precision": precision, "export_dir": export_dir, "seed": seed}
+    flags = {
+        "data_dir": data_dir,
+        "strategy": strategy,
+        "precision": precision,
+        "export_dir": export_dir,
+        "seed": seed,
+        "cache": cache,
+        "on_corrupt": on_corrupt,
+        "data_service": data_service,
+    }
     with contextlib.ExitStack() as stack:
         interrupt = stack.enter_context(Interrupt())
+        stack.enter_context(_bad_data())
         with _wrong_input():
             if keras.backend.backend() != "tensorflow":
                 raise ValueError(f"training runs on TensorFlow, not {keras.backend.backend()}: unset KERAS_BACKEND.")
             folder = RunDir(Path(model_dir))
             stack.enter_context(folder.lock())
             folder.check(recipe)
-            source = data.open_source(recipe.data, data_dir)
-            state = State(recipe, folder, source, strategy=strategy, precision=precision, seed=seed)
+            inputs = Inputs(
+                recipe, folder, data_dir=data_dir, cache=cache, on_corrupt=on_corrupt, data_service=data_service
+            )
+            state = State(recipe, folder, inputs, strategy=strategy, precision=precision, seed=seed)
             state.resume()
-        state.preprocessing.save(folder.preprocessing)
+        inputs.preprocessing.save(folder.preprocessing)
         record = folder.write_recipe(recipe, flags)
         if state.epoch == recipe.epochs:
             print(f"Finished before: {folder.path} holds all {recipe.epochs} epochs. More --epochs go on from there.")
@@ -95,8 +112,8 @@ def run(
             model = finish(state, record)
             state.totals = np.zeros(3)
             state.save(epoch=recipe.epochs)
-        bundle = serve.export(model, export_dir, state.preprocessing) if export_dir else None
-    return Result(model, state.history, state.preprocessing, bundle)
+        bundle = serve.export(model, export_dir, inputs.preprocessing) if export_dir else None
+    return Result(model, state.history, inputs.preprocessing, bundle)
 
 
 def train(state: State, interrupt: Interrupt) -> None:
@@ -105,7 +122,13 @@ def train(state: State, interrupt: Interrupt) -> None:
     seconds_before = state.history[-1]["seconds"] if state.history else 0.0
     steps = Steps(state.strategy, lambda *batch: _train_step(state, *batch))
     evaluate = make_evaluate(state)
-    batches = iter(_distribute(state, lambda: _train_batches(state)))
+    batches = iter(
+        _distribute(
+            state,
+            state.inputs.step_size,
+            lambda shard: state.inputs.train_batches(seed=state.seed, start_step=state.step, shard=shard),
+        )
+    )
     with Watch(
         images=recipe.epochs * state.steps_per_epoch * recipe.batch_size,
         done=state.step * recipe.batch_size,
@@ -152,9 +175,9 @@ def make_evaluate(state: State) -> Callable[..., np.ndarray]:
 
     It takes a function to call now and then, which may raise to stop.
     """
-    size, batch_size = state.source.size(state.recipe.test_split), state.recipe.batch_size
+    size, batch_size = state.inputs.source.size(state.recipe.test_split), state.recipe.batch_size
     steps = Steps(state.strategy, lambda *batch: _test_step(state, *batch))
-    batches = _distribute(state, lambda: _test_batches(state))
+    batches = _distribute(state, batch_size, lambda _: state.inputs.test_batches())
 
     def evaluate(between: Callable[[], None] = lambda: None) -> np.ndarray:
         totals = np.zeros(3)
@@ -170,48 +193,29 @@ def _train_step(state, images, labels):
     """One replica's share of a step."""
     variables = state.model.trainable_variables
     with tf.GradientTape() as tape:
-        logits = state.model(images, training=True)
+        logits = state.model(state.inputs.preprocessing.normalise(images), training=True)
         losses = metrics.cross_entropy(labels, logits, state.recipe.label_smoothing)
         # The mean over the global batch: replicas add their shares up.
-        loss = tf.reduce_sum(losses) / state.recipe.batch_size * state.loss_scale.scale
+        loss = tf.reduce_sum(losses) / state.inputs.step_size * state.loss_scale.scale
     gradients = tape.gradient(loss, variables)
     apply_gradients(state.optimizer, state.loss_scale, gradients, variables, state.recipe.weight_decay)
     return metrics.sums(labels, logits, losses)
 
 
 def _test_step(state, images, labels, weights):
-    logits = state.model(images, training=False)
+    logits = state.model(state.inputs.preprocessing.normalise(images), training=False)
     return metrics.sums(labels, logits, metrics.cross_entropy(labels, logits), weights)
 
 
-def _train_batches(state):
-    """Global batches from the run's place on."""
-    recipe = state.recipe
-    return data.pipeline(
-        state.source,
-        recipe.train_split,
-        batch_size=recipe.batch_size,
-        augment=recipe.augment,
-        preprocess=state.preprocessing,
-        seed=state.seed,
-        start_step=state.step,
-    )
-
-
-def _test_batches(state):
-    """Global batches of the whole test split, filled up with examples of weight 0."""
-    recipe = state.recipe
-    batches = data.pipeline(
-        state.source, recipe.test_split, batch_size=recipe.batch_size, preprocess=state.preprocessing, train=False
-    )
-    return padded(batches, recipe.batch_size)
-
-
-def _distribute(state, make):
-    """The global batches that `make` gives, each shared out among the replicas in its order."""
-    share = state.recipe.batch_size // state.replicas
+def _distribute(state, size, make):
+    """The batches of `size` that `make` gives for a shard, each shared out among the replicas in its order."""
+    share = size // state.replicas
     return state.strategy.distribute_datasets_from_function(
-        lambda _: make().rebatch(share) if state.replicas > 1 else make()
+        lambda context: (
+            make((context.input_pipeline_id, context.num_input_pipelines)).rebatch(share)
+            if state.replicas > 1
+            else make((0, 1))
+        )
     )
 
 
@@ -231,3 +235,14 @@ def _wrong_input() -> Iterator[None]:
         yield
     except (ValueError, OSError) as error:
         raise WrongInput(str(error)) from error
+
+
+@contextlib.contextmanager
+def _bad_data() -> Iterator[None]:
+    """What the pipeline found wrong with an element comes as an error of TensorFlow, with much around it."""
+    try:
+        yield
+    except tf.errors.OpError as error:
+        if (what := explanation(error)) is None:
+            raise
+        raise BadData(what) from error

@@ -19,10 +19,15 @@ from kerascnn.train.interrupt import Interrupted
 
 STRATEGIES = ("one_device", "mirrored")
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
+ON_CORRUPT = ("error", "skip")
 
 
 class WrongInput(ValueError):
     """A run cannot begin: a name, a value, a file or a folder is wrong. The message says which, and what to do."""
+
+
+class BadData(RuntimeError):
+    """An element of the data cannot be used, or too many cannot. The message names them."""
 
 
 class Diverged(ArithmeticError):
@@ -36,12 +41,15 @@ class Recipe:
     Attributes:
       model: a model's name (see `kerascnn list`).
       model_args: fields of the model to set otherwise, as in `dropout=0.1, activation="silu"`.
-      data: `digits`, or `tfds:NAME` for a data set of TensorFlow Datasets.
+      data: `digits`, `tfds:NAME`, or the path of image folders, a CSV file or TFRecords.
       train_split: what is trained on, and what the preprocessing statistics are taken from.
       test_split: what is evaluated on after each epoch.
       image_size: the side in pixels that images are resized to; none for the data's own.
-      augment: random changes to each training image, as in `affine(degrees=10), horizontal_flip()`.
-      preprocess: `channel_mean_std`, `channel_mean`, `unit` or `none`.
+      crop: what of each training image is seen, as in `random_resized(scale=(0.25, 1))` or `pad(pixels=4)`.
+      test_crop: the same in evaluation and serving, as in `center(fraction=0.875)`.
+      augment: random changes to each training image, as in `affine(degrees=10), horizontal_flip`.
+      mix: mixes training images with each other, as in `mixup(alpha=0.2), cutmix(alpha=1)`.
+      preprocess: `channel_mean_std`, `channel_mean`, `mean_image`, `whiten`, `unit` or `none`.
       epochs: passes over the training split; may grow when a run is resumed.
       batch_size: images a step, over all replicas.
       learning_rate: the highest one; used as it is written, whatever the batch size.
@@ -59,7 +67,10 @@ class Recipe:
     train_split: str = "train"
     test_split: str = "test"
     image_size: int | None = None
+    crop: str = "resize"
+    test_crop: str = "resize"
     augment: str = ""
+    mix: str = ""
     preprocess: str = "channel_mean_std"
     epochs: int
     batch_size: int
@@ -127,6 +138,9 @@ class RunFlags:
       export_dir: where to put a SavedModel at the end; none for no export.
       smoke: two steps on a few images, evaluation and export, to see that everything runs.
       seed: of the initial weights and of everything that is drawn.
+      cache: `memory`, or a folder on a quick disk, to keep the encoded images in.
+      on_corrupt: `error`, or `skip` to do without up to 1 % of the images.
+      data_service: host:port of a dispatcher (tools/data_service.py) whose workers prepare the training images.
     """
 
     data_dir: str | None = None
@@ -136,11 +150,15 @@ class RunFlags:
     export_dir: str | None = None
     smoke: bool = False
     seed: int = 0
+    cache: str | None = None
+    on_corrupt: str = "error"
+    data_service: str | None = None
 
     def __post_init__(self) -> None:
-        for kind, value, known in (("strategy", self.strategy, STRATEGIES), ("precision", self.precision, PRECISIONS)):
-            if value not in known:
-                raise ValueError(f"no {kind} {value!r}: {close_names(value, known)}")
+        known = {"strategy": STRATEGIES, "precision": PRECISIONS, "on_corrupt": ON_CORRUPT}
+        for kind, names in known.items():
+            if (value := getattr(self, kind)) not in names:
+                raise ValueError(f"no {kind} {value!r}: {close_names(value, names)}")
 
 
 def main(recipe: Recipe, argv: list[str] | None = None) -> NoReturn:
@@ -182,6 +200,9 @@ def _train(name: str, recipe: Recipe, run_flags: RunFlags) -> NoReturn:
             precision=run_flags.precision,
             export_dir=export_dir,
             seed=run_flags.seed,
+            cache=run_flags.cache,
+            on_corrupt=run_flags.on_corrupt,
+            data_service=run_flags.data_service,
         )
     except KeyboardInterrupt:
         console.fail("stopped at once; a run that was under way goes on from its last checkpoint.", 130)
@@ -192,7 +213,7 @@ def _train(name: str, recipe: Recipe, run_flags: RunFlags) -> NoReturn:
         console.fail(error)
     except Diverged as error:
         console.fail(error, 3)
-    except OSError as error:  # a full disk, say: what was saved before is whole
+    except (BadData, OSError) as error:  # a full disk, say: what was saved before is whole
         console.fail(error, 1)
     print(f"Model:  {model_dir / 'model.keras'}\nReport: {model_dir / 'report.html'}")
     if result.bundle:

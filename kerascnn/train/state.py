@@ -5,11 +5,9 @@ from typing import Any
 import keras
 import numpy as np
 
-from kerascnn import data
-from kerascnn.data import augment
-from kerascnn.data.batches import steps_per_epoch
 from kerascnn.models import create_model
 from kerascnn.train import checkpoints
+from kerascnn.train.inputs import Inputs
 from kerascnn.train.optimizers import LossScale
 from kerascnn.train.recipe import Recipe
 from kerascnn.train.run_dir import RunDir
@@ -18,7 +16,7 @@ from kerascnn.train.strategy import dtype_policy, make_strategy
 
 
 class State:
-    """A run: its data, model and optimiser, and its place between the first step and the last.
+    """A run: its inputs, model and optimiser, and its place between the first step and the last.
 
     Attributes:
       step: steps done.
@@ -30,23 +28,14 @@ class State:
       ValueError: something that the recipe names does not exist or does not fit.
     """
 
-    def __init__(
-        self, recipe: Recipe, folder: RunDir, source: data.Source, *, strategy: str, precision: str, seed: int
-    ):
-        self.recipe, self.folder, self.source, self.seed = recipe, folder, source, seed
-        augment.parse(recipe.augment)
-        source.size(recipe.test_split)
-        self.steps_per_epoch = steps_per_epoch(source, recipe.train_split, recipe.batch_size)
+    def __init__(self, recipe: Recipe, folder: RunDir, inputs: Inputs, *, strategy: str, precision: str, seed: int):
+        self.recipe, self.folder, self.inputs, self.seed = recipe, folder, inputs, seed
+        self.steps_per_epoch = inputs.steps_per_epoch
         self.strategy = make_strategy(strategy)
         self.replicas = self.strategy.num_replicas_in_sync
-        if recipe.batch_size % self.replicas:
-            raise ValueError(f"batch_size={recipe.batch_size} cannot be shared out among {self.replicas} replicas.")
-        if folder.recipe.exists() and folder.preprocessing.exists():  # without a recipe, it may be of another one
-            self.preprocessing = data.Preprocessing.load(folder.preprocessing)
-        else:
-            self.preprocessing = data.measure(
-                source, recipe.train_split, image_size=recipe.image_size, mode=recipe.preprocess
-            )
+        for size in (recipe.batch_size, inputs.step_size):
+            if size % self.replicas:
+                raise ValueError(f"batch_size={size} cannot be shared out among {self.replicas} replicas.")
 
         keras.utils.set_random_seed(seed)
         with dtype_policy(precision), self.strategy.scope():
@@ -69,10 +58,11 @@ class State:
 
     def create_model(self) -> keras.Model:
         """A new model of the recipe."""
+        preprocessing = self.inputs.preprocessing
         return create_model(
             self.recipe.model,
-            num_classes=len(self.source.class_names),
-            input_shape=(*self.preprocessing.image_size, self.preprocessing.channels),
+            num_classes=len(preprocessing.class_names),
+            input_shape=(*preprocessing.image_size, preprocessing.channels),
             **self.recipe.overrides(),
         )
 

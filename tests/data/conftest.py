@@ -1,4 +1,7 @@
+import io
+
 import numpy as np
+import PIL.Image
 import pytest
 import tensorflow_datasets as tfds
 
@@ -44,3 +47,20 @@ def photos(data_dir):
     """The source of `TinyPhotos`, which TFDS has shuffled when it wrote them."""
     TinyPhotos(data_dir=data_dir).download_and_prepare()
     return open_source("tfds:tiny_photos", data_dir)
+
+
+def jpeg(index):
+    """`photo` as a file."""
+    file = io.BytesIO()
+    PIL.Image.fromarray(photo(index)).save(file, "JPEG")
+    return file.getvalue()
+
+
+@pytest.fixture
+def photo_folder(tmp_path):
+    """Sixteen photographs in `train/` and four in `val/`, of cats and dogs by turns."""
+    for index in range(20):
+        folder = tmp_path / "photos" / ("val" if index >= 16 else "train") / ("cat", "dog")[index % 2]
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"{index:02}.JPEG").write_bytes(jpeg(index))
+    return tmp_path / "photos"

@@ -1,12 +1,15 @@
 """The pipeline: what is in a batch, in which order, and that a seed and a step say everything about it."""
 
+import collections
+
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from kerascnn.data import batches, measure, pipeline
-from kerascnn.data.batches import padded, steps_per_epoch
+from kerascnn.data import batches, measure, open_source, pipeline
+from kerascnn.data.batches import evaluation_crop, padded, steps_per_epoch, uint8_batches
+from kerascnn.data.lost import Lost, explanation
 
 AUGMENT = "affine(degrees=10, translate=0.1), pad_crop(pixels=1)"
 
@@ -20,8 +23,8 @@ def preprocessing(digits):
 def stream(digits, preprocessing):
     """Takes `count` training batches: [(images, labels)]."""
 
-    def take(count, split="train", batch_size=100, **options):
-        dataset = pipeline(digits, split, batch_size=batch_size, preprocess=preprocessing, **options)
+    def take(count, split="train", batch_size=100, crop="resize", **options):
+        dataset = pipeline(digits, split, batch_size=batch_size, crop=crop, preprocess=preprocessing, **options)
         return [(images.numpy(), labels.numpy()) for images, labels in dataset.take(count)]
 
     return take
@@ -58,19 +61,18 @@ def test_shapes_and_types(digits, photos):
 
 
 def test_a_source_may_be_named(data_dir, digits, stream, preprocessing):
-    named = pipeline("digits", "train", batch_size=100, preprocess=preprocessing, data_dir=data_dir)
+    named = pipeline("digits", "train", batch_size=100, crop="resize", preprocess=preprocessing, data_dir=data_dir)
     assert same([tuple(x.numpy() for x in next(iter(named)))], stream(1))
 
 
 def test_colour_photographs_of_different_sizes(photos):
-    images, labels = next(iter(pipeline(photos, "train", batch_size=7, image_size=24, augment=AUGMENT)))
+    dataset = pipeline(photos, "train", batch_size=7, image_size=24, crop="resize", augment=AUGMENT)
+    images, labels = next(iter(dataset))
     assert images.shape == (7, 24, 24, 3) and set(labels.numpy()) == {0, 1}
     assert abs(float(tf.reduce_mean(images))) < 1
 
 
-@pytest.mark.parametrize("buffer", [16_384, 200])
-def test_an_epoch_has_each_element_at_most_once_in_an_order_of_its_own(buffer, stream, numbers, monkeypatch):
-    monkeypatch.setattr(batches, "SHUFFLE_BUFFER", buffer)
+def test_an_epoch_has_each_element_at_most_once_in_an_order_of_its_own(stream, numbers):
     found = epochs(stream(3 * 14), 14, numbers)
     assert [len(epoch) for epoch in found] == [1400] * 3
     assert [len(set(epoch)) for epoch in found] == [1400] * 3
@@ -106,15 +108,6 @@ def test_batches_depend_on_the_seed_alone(stream):
 def test_seeds_of_any_size(seed, stream):
     assert same(stream(2, seed=seed), stream(2, seed=seed))
     assert not same(stream(2, seed=seed), stream(2))
-
-
-def test_a_stream_that_starts_later_is_the_tail_of_the_whole(stream, monkeypatch):
-    options = {"augment": AUGMENT, "seed": 9}
-    whole = stream(32, **options)
-    for start in (1, 13, 14, 21, 28):  # fourteen batches are an epoch
-        assert same(stream(32 - start, start_step=start, **options), whole[start:])
-    monkeypatch.setattr(batches, "CACHE_BYTES", 0)
-    assert same(stream(32 - 21, start_step=21, **options), whole[21:])
 
 
 def test_each_element_draws_for_itself(stream):
@@ -178,9 +171,205 @@ def test_a_split_smaller_than_a_batch_is_an_error(digits, preprocessing):
     [
         ({"split": "validation"}, "has no split 'validation'; it has train, test"),
         ({"augment": "afine()"}, "did you mean affine"),
+        ({"crop": "random_resize"}, "did you mean random_resized"),
+        ({"mix": "mixpu"}, "did you mean mixup"),
+        ({"on_corrupt": "ignore"}, "no on_corrupt 'ignore'"),
+        ({"shard": (2, 2)}, "shard=\\(2, 2\\)"),
+        ({"shard": (0, 3)}, "cannot be shared out among 3 workers"),
+        ({"mix": "repeat(times=3)"}, "not a multiple of the 3 copies"),
+        ({"train": False, "data_service": "localhost:1"}, "not for evaluation"),
+        ({"data_service": "localhost"}, "host:port"),
         ({"preprocess": "standard"}, "no preprocessing 'standard'"),
     ],
 )
 def test_wrong_options_are_errors_before_the_first_batch(options, message, digits):
     with pytest.raises(ValueError, match=message):
         pipeline(digits, **{"split": "train", "batch_size": 8, **options})
+
+
+# What holds for both roads: images held in memory as pixels and made a batch at a time, and those read one by one.
+@pytest.fixture(params=["pixels", "files"])
+def road(request, monkeypatch):
+    """Has the pipeline take the one road or the other."""
+    if request.param == "files":
+        monkeypatch.setattr(batches, "MEMORY_BYTES", 0)
+
+
+@pytest.mark.parametrize("augment", [AUGMENT, "randaugment(n=2, m=9)"])
+def test_all_roads_give_the_same(augment, stream, monkeypatch, tmp_path):
+    options = {"augment": augment, "crop": "pad(pixels=1)", "seed": 4, "split": "train[:300]", "batch_size": 50}
+    expected = stream(9, **options)
+    monkeypatch.setattr(batches, "MEMORY_BYTES", 0)
+    for cache in (None, "memory", tmp_path):
+        assert same(stream(9, cache=cache, **options), expected)
+    monkeypatch.setattr(batches, "CHUNK", 7)
+    assert same(stream(9, **options), expected)
+
+
+@pytest.mark.parametrize("workers", [2, 5])
+def test_workers_share_each_batch(workers, road, stream):
+    options = {"augment": AUGMENT, "split": "train[:230]", "batch_size": 50}
+    expected = stream(6, **options)  # four batches are an epoch
+    parts = [stream(6, shard=(worker, workers), **options) for worker in range(workers)]
+    joined = [tuple(np.concatenate(pieces) for pieces in zip(*step, strict=True)) for step in zip(*parts, strict=True)]
+    assert same(joined, expected)
+
+
+@pytest.mark.parametrize("workers", [1, 4])
+def test_workers_evaluate_each_element_once(workers, road, stream, digits, numbers):
+    whole = stream(-1, split="train[:1001]", batch_size=32, train=False)
+    found = []
+    for worker in range(workers):
+        options = {"split": "train[:1001]", "batch_size": 32, "train": False, "shard": (worker, workers)}
+        found += [numbers[image.tobytes()] for images, _ in stream(-1, **options) for image in images]
+    assert len(found) == sum(len(labels) for _, labels in whole) == 1001
+    assert sorted(found) == list(range(1001))
+
+
+def test_a_resumed_run_gets_the_batches_that_it_would_have_got(road, stream):
+    options = {"augment": AUGMENT, "split": "train[:230]", "batch_size": 50, "seed": 9}
+    whole = stream(9, **options)  # four batches are an epoch
+    for start in (3, 6):
+        assert same(stream(9 - start, start_step=start, **options), whole[start:])
+
+
+def test_threads_do_not_matter(stream, digits, preprocessing, monkeypatch):
+    monkeypatch.setattr(batches, "MEMORY_BYTES", 0)
+    dataset = pipeline(digits, "train", batch_size=100, crop="resize", preprocess=preprocessing, augment=AUGMENT)
+    taken = []
+    for threads in (1, 16):
+        options = tf.data.Options()
+        options.threading.private_threadpool_size = threads
+        taken.append([(x.numpy(), y.numpy()) for x, y in dataset.with_options(options).take(16)])
+    assert same(*taken)
+
+
+def test_mixed_labels_are_shares(stream, digits):
+    options = {"mix": "mixup(alpha=1, mode='pair'), cutmix(mode='pair')", "seed": 1, "batch_size": 60}
+    plain, mixed = stream(3, seed=1, batch_size=60), stream(3, **options)
+    for (_, labels), (images, shares) in zip(plain, mixed, strict=True):
+        assert images.shape == (60, 8, 8, 1) and shares.shape == (60, 10)
+        np.testing.assert_allclose(shares.sum(-1), 1, atol=1e-6)
+        classes = np.eye(10)[labels] + np.eye(10)[labels.reshape(-1, 2)[:, ::-1].ravel()]
+        assert not shares[classes == 0].any()
+    halves = [stream(3, shard=(worker, 2), **options) for worker in range(2)]
+    joined = [tuple(np.concatenate(pieces) for pieces in zip(*step, strict=True)) for step in zip(*halves, strict=True)]
+    assert same(joined, mixed)
+
+
+def test_repeated_augmentation_has_each_image_so_many_times(stream, numbers):
+    plain = stream(4, split="train[:240]", batch_size=60, mix="repeat(times=3)")
+    for images, _ in plain:
+        counts = np.bincount([numbers[image.tobytes()] for image in images])
+        assert set(counts) <= {0, 3} and counts.sum() == 60
+        assert all((a != b).any() for a, b in zip(images[::2], images[1::2], strict=True))
+    seen = [numbers[image.tobytes()] for images, _ in plain for image in images]
+    assert len(set(seen)) == 80
+    ((images, _),) = stream(1, split="train[:60]", batch_size=60, mix="repeat(times=3)", augment="affine(degrees=90)")
+    assert len({image.tobytes() for image in images}) > 50
+
+
+def test_the_number_of_batches_is_known(digits, preprocessing):
+    evaluation = pipeline(digits, "test", batch_size=100, preprocess=preprocessing, train=False)
+    assert evaluation.cardinality() == 4
+    training = pipeline(digits, "test", batch_size=100, preprocess=preprocessing)
+    assert training.cardinality() == tf.data.INFINITE_CARDINALITY
+
+
+def test_keras_fit_takes_it(digits):
+    model = keras.Sequential([keras.Input([8, 8, 1]), keras.layers.Flatten(), keras.layers.Dense(10)])
+    model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True), metrics=["accuracy"])
+    training = pipeline(digits, "train", batch_size=64, crop="resize")
+    history = model.fit(training, steps_per_epoch=22, epochs=2, verbose=0)
+    assert history.history["accuracy"][-1] > 0.6
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """400 PNGs in two classes, of which four are broken, each in its way."""
+    root = tmp_path_factory.mktemp("images")
+    for i in range(400):
+        path = root / "ab"[i % 2] / f"{i:03}.png"
+        path.parent.mkdir(exist_ok=True)
+        image = np.full([8, 8, 3], i % 256, np.uint8)
+        image[0, 0] = i // 256
+        path.write_bytes(tf.io.encode_png(image).numpy())
+    whole = (root / "a/100.png").read_bytes()
+    for name, content in BROKEN.items():
+        (root / name).write_bytes(whole[: len(whole) // 2] if content is None else content)
+    return root
+
+
+BROKEN = {
+    "a/100.png": b"",
+    "b/011.png": b"<html>not found</html>",
+    "a/200.png": None,
+    "b/399.png": b"\xff\xd8\xff\xe0 no",
+}
+
+
+def test_a_broken_image_is_named(folder, road):
+    for train in (True, False):
+        dataset = pipeline(
+            str(folder), "train", batch_size=20, preprocess=plain_for(folder), train=train
+        )
+        with pytest.raises(
+            tf.errors.InvalidArgumentError, match=r"unusable data: .*(a/100|b/011|a/200|b/399)\.png"
+        ) as error:
+            list(dataset.take(20))
+        assert explanation(error.value).startswith("unusable data: ")
+
+
+@pytest.mark.parametrize(
+    ("crop", "expected"),
+    [
+        ("random_resized", "center"),
+        ("scale_jitter", "center"),
+        ("pad(pixels=2)", "resize"),
+        ("resize", "resize"),
+        ("center(fraction=0.9)", "center(fraction=0.9)"),
+    ],
+)
+def test_the_crop_of_evaluation(crop, expected):
+    assert evaluation_crop(crop) == expected
+
+
+def plain_for(folder):
+    return measure(open_source(str(folder)), "train", image_size=8, mode="none")
+
+
+def test_broken_images_are_skipped_counted_and_told(folder, road, capfd):
+    """In evaluation they are left out; in training others take their places and all other rows stay what they are."""
+    source = open_source(str(folder))
+    order = [str(source.locate("train")(tf.constant(i)).numpy().decode()) for i in range(400)]
+    broken = {i for i, path in enumerate(order) if any(path.endswith(name) for name in BROKEN)}
+    assert len(broken) == 4
+    options = {"preprocessing": plain_for(folder), "batch_size": 20}
+    lost = Lost(source, "train", "skip")
+    evaluated = list(uint8_batches(source, "train", lost=lost, train=False, **options))
+    assert sum(len(labels) for _, labels in evaluated) == 396
+    assert set(lost.elements) == broken
+    told = capfd.readouterr().err
+    assert all(told.count(name) == 1 for name in BROKEN)
+
+    lost = Lost(source, "train", "skip")
+    seen = collections.Counter()
+    for images, _ in uint8_batches(source, "train", lost=lost, **options).take(20):
+        assert images.shape == (20, 8, 8, 3)
+        seen.update(image.tobytes() for image in images.numpy())
+    assert set(lost.elements) == broken
+    assert len(seen) == 396 and sum(seen.values()) == 400
+
+
+def test_more_than_one_percent_is_too_much(folder, road):
+    source = open_source(str(folder))
+    options = {"preprocessing": plain_for(folder), "batch_size": 20, "train": False}
+    split = "train[:300]"
+    (folder / "a/004.png").write_bytes(b"")
+    try:
+        with pytest.raises(tf.errors.InvalidArgumentError, match="more than 1%"):
+            list(uint8_batches(source, split, lost=Lost(source, split, "skip"), **options))
+    finally:
+        image = np.full([8, 8, 3], 4, np.uint8)
+        image[0, 0] = 0
+        (folder / "a/004.png").write_bytes(tf.io.encode_png(image).numpy())

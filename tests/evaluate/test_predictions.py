@@ -31,9 +31,10 @@ def test_every_example_in_its_order_in_inference_mode(batch_size, source, prepro
     image = keras.Input([8, 8, 1])
     x = keras.layers.Flatten()(keras.layers.Dropout(0.9)(image))
     model = keras.Model(image, keras.layers.Dense(10)(x))
-    labels, logits = predict(model, source, "test", preprocessing, batch_size)
+    indices, labels, logits = predict(model, source, "test", preprocessing, batch_size)
     kernel, bias = model.get_weights()
     pixels = (np.float64(test_set[0]) - preprocessing.mean) / preprocessing.std
+    np.testing.assert_array_equal(indices, np.arange(360))
     np.testing.assert_array_equal(labels, test_set[1])
     np.testing.assert_allclose(logits, pixels.reshape(360, 64) @ kernel + bias, atol=1e-4)
 
@@ -51,7 +52,7 @@ def test_worst_mistakes_come_first_with_their_images(source, preprocessing, test
     images, labels = test_set
     wrong = {place: ((labels[place] + 1 + n) % 10, 1.0 + n) for n, place in enumerate([300, 2, 359, 0, 117])}
     logits = logits_with(labels, wrong)
-    found = worst_mistakes(source, "test", preprocessing, labels, logits)
+    found = worst_mistakes(source, "test", preprocessing, np.arange(360), labels, logits)
     assert [mistake["index"] for mistake in found] == [117, 0, 359, 2, 300]
     for mistake in found:
         place = mistake["index"]
@@ -61,25 +62,25 @@ def test_worst_mistakes_come_first_with_their_images(source, preprocessing, test
         prediction, logit = wrong[place]
         assert mistake["prediction"] == str(prediction)
         assert mistake["score"] == pytest.approx(np.exp(logit) / (np.exp(logit) + 9), rel=1e-5)
-    few = worst_mistakes(source, "test", preprocessing, labels, logits, count=2)
+    few = worst_mistakes(source, "test", preprocessing, np.arange(360), labels, logits, count=2)
     assert [mistake["index"] for mistake in few] == [117, 0]
 
 
 def test_equally_sure_mistakes_keep_the_order_of_the_split(source, preprocessing, test_set):
     labels = test_set[1]
     logits = logits_with(labels, {place: ((labels[place] + 1) % 10, 3.0) for place in (250, 3, 40)})
-    found = worst_mistakes(source, "test", preprocessing, labels, logits)
+    found = worst_mistakes(source, "test", preprocessing, np.arange(360), labels, logits)
     assert [mistake["index"] for mistake in found] == [3, 40, 250]
 
 
 def test_a_slice_counts_from_its_own_start(source, preprocessing, test_set):
     images, labels = (part[100:120] for part in test_set)
     logits = logits_with(labels, {5: ((labels[5] + 1) % 10, 3.0)})
-    (mistake,) = worst_mistakes(source, "test[100:120]", preprocessing, labels, logits)
+    (mistake,) = worst_mistakes(source, "test[100:120]", preprocessing, np.arange(20), labels, logits)
     assert mistake["index"] == 5
     np.testing.assert_array_equal(mistake["image"], images[5])
 
 
 def test_no_mistakes(source, preprocessing, test_set):
     labels = test_set[1]
-    assert worst_mistakes(source, "test", preprocessing, labels, logits_with(labels, {})) == []
+    assert worst_mistakes(source, "test", preprocessing, np.arange(360), labels, logits_with(labels, {})) == []

@@ -42,7 +42,7 @@ def signature(bundle):
 @pytest.fixture(scope="module")
 def probabilities(model, source, preprocessing):
     """Of the Keras model for the 360, through the evaluation pipeline: [360, 10]."""
-    _, logits = predict(model, source, "test", preprocessing, batch_size=50)
+    _, _, logits = predict(model, source, "test", preprocessing, batch_size=50)
     return tf.nn.softmax(tf.constant(logits, tf.float64)).numpy()
 
 

@@ -252,6 +252,7 @@ tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfigur
 from kerascnn import data
 from kerascnn.evaluate.predictions import predict
 from kerascnn.train import run
+from kerascnn.train.inputs import Inputs
 from kerascnn.train.loop import make_evaluate
 from kerascnn.train.run_dir import RunDir
 from kerascnn.train.state import State
@@ -265,8 +266,9 @@ strategy = "mirrored" if count > 1 else "one_device"
 for batch_size in (48, 7 * count, 120 * count + count, 400 // count * count):
     recipe = dataclasses.replace(LENET, batch_size=batch_size)
     folder = RunDir(out / f"{count}-{batch_size}")
-    state = State(recipe, folder, source, strategy=strategy, precision="float32", seed=1)
-    labels, logits = predict(state.model, source, "test", state.preprocessing, 90)
+    inputs = Inputs(recipe, folder, data_dir=data_dir)
+    state = State(recipe, folder, inputs, strategy=strategy, precision="float32", seed=1)
+    _, labels, logits = predict(state.model, source, "test", inputs.preprocessing, 90)
     loss, right, seen = make_evaluate(state)()
     shifted = logits - logits.max(-1, keepdims=True)
     losses = np.log(np.exp(shifted).sum(-1)) - shifted[np.arange(360), labels]

@@ -59,7 +59,7 @@ def test_help_shows_the_card_and_each_field_with_its_value_and_meaning():
         ("--model_args=activaton='relu'", "did you mean activation"),
         ("--model_args=import os", "key=value"),
         ("--model_args=num_classes=3", "comes from the data"),
-        ("--data=digit", "'digits'"),
+        ("--data=digit", "did you mean digits?"),
         ("--augment=afine(degrees=3)", "affine"),
         ("--preprocess=std", "channel_mean_std"),
         ("--schedule=cosin", "cosine"),

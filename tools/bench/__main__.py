@@ -4,6 +4,7 @@ python -m tools.bench build    how long our models take to build, against keras.
 python -m tools.bench loop     our training loop against Keras's fit: same model, data and batch
 python -m tools.bench infer    images a second and memory, forward only, against keras.applications and timm
 python -m tools.bench train    the same of a whole training step
+python -m tools.bench data     images a second of the input pipeline, against torchvision, keras-cv and Keras's layers
 
 python -m tools.bench NAME --help shows the flags of one.
 """
@@ -13,9 +14,15 @@ import sys
 from kerascnn import console
 from kerascnn.registry import close_names
 
-from . import build, loop, throughput
+from . import build, data, loop, throughput
 
-BENCHMARKS = {"build": build.main, "loop": loop.main, "infer": throughput.main, "train": throughput.main}
+BENCHMARKS = {
+    "build": build.main,
+    "loop": loop.main,
+    "infer": throughput.main,
+    "train": throughput.main,
+    "data": data.main,
+}
 
 
 def main() -> None:

@@ -1,0 +1,97 @@
+"""What a run reads: its source, what is done to every image, and the batches that come of it."""
+
+import os
+
+import tensorflow as tf
+
+from kerascnn import data
+from kerascnn.data import augment, crop, mix
+from kerascnn.data.batches import padded, steps_per_epoch, uint8_batches
+from kerascnn.data.lost import Lost, listed
+from kerascnn.train.recipe import Recipe
+from kerascnn.train.run_dir import RunDir
+
+
+class Inputs:
+    """The data of a run.
+
+    Attributes:
+      source: of both splits.
+      preprocessing: from the run's folder, or measured on the training split.
+      steps_per_epoch: whole batches of the training split.
+      step_size: examples that a step trains on.
+
+    Raises:
+      ValueError: something that the recipe names does not exist or does not fit.
+      OSError: a file is missing, or a folder cannot be written.
+    """
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        folder: RunDir,
+        *,
+        data_dir: str | os.PathLike | None = None,
+        cache: str | os.PathLike | None = None,
+        on_corrupt: str = "error",
+        data_service: str | None = None,
+    ):
+        self.source = data.open_source(recipe.data, data_dir)
+        self.steps_per_epoch = steps_per_epoch(self.source, recipe.train_split, recipe.batch_size)
+        self.train_lost = Lost(self.source, recipe.train_split, on_corrupt)
+        self.test_lost = Lost(self.source, recipe.test_split, on_corrupt)
+        self._recipe, self._cache, self._data_service = recipe, cache, data_service
+        crop.parse(recipe.crop)
+        augment.parse(recipe.augment)
+        # How many examples a step has: one way of mixing makes one of two.
+        self.step_size = recipe.batch_size // mix.parse(recipe.mix).rows
+        if folder.recipe.exists() and folder.preprocessing.exists():  # without a recipe, it may be of another one
+            self.preprocessing = data.Preprocessing.load(folder.preprocessing)
+        else:
+            self.preprocessing = data.measure(
+                self.source,
+                recipe.train_split,
+                image_size=recipe.image_size,
+                mode=recipe.preprocess,
+                crop=recipe.test_crop,
+                on_corrupt=on_corrupt,
+            )
+
+    def train_batches(self, *, seed: int, start_step: int, shard: tuple[int, int]) -> tf.data.Dataset:
+        """(uint8 images, labels) of one worker, from a step on and for ever."""
+        return uint8_batches(
+            self.source,
+            self._recipe.train_split,
+            preprocessing=self.preprocessing,
+            batch_size=self._recipe.batch_size,
+            lost=self.train_lost,
+            crop=self._recipe.crop,
+            augment=self._recipe.augment,
+            mix=self._recipe.mix,
+            seed=seed,
+            start_step=start_step,
+            shard=shard,
+            cache=self._cache,
+            data_service=self._data_service,
+        )
+
+    def test_batches(self) -> tf.data.Dataset:
+        """(uint8 images, labels, weights) of the whole test split, filled up with examples of weight 0."""
+        batches = uint8_batches(
+            self.source,
+            self._recipe.test_split,
+            preprocessing=self.preprocessing,
+            batch_size=self._recipe.batch_size,
+            lost=self.test_lost,
+            train=False,
+            cache=self._cache,
+        )
+        return padded(batches, self._recipe.batch_size)
+
+    def lost(self) -> dict[str, object]:
+        """What could not be used, for the report; empty if all could."""
+        names = listed([self.train_lost, self.test_lost])
+        lost: dict[str, object] = {"Skipped": {str(i): name for i, name in enumerate(names, 1)}} if names else {}
+        if self.train_lost.batches:
+            lost["Batches of the data service that did not come"] = self.train_lost.batches
+        return lost
