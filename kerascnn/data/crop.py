@@ -66,13 +66,20 @@ class Crop:
         def jpeg(encoded, u):
             shape = decode.jpeg_shape(encoded)
             window, rest = self.plan(u, shape[:2], size)
-            if self.coarse:
+
+            def shrunk(encoded, shape, window):
                 window, power = _snapped(window, size)
                 roads = [lambda r=r: decode.decode_jpeg(encoded, shape, channels, window // r, r) for r in RATIOS]
-                part = tf.switch_case(power, roads)
+                return tf.switch_case(power, roads)
+
+            def plain(encoded, shape, window):
+                return decode.decode_jpeg(encoded, shape, channels, window)
+
+            if self.coarse is None:
+                part = plain(encoded, shape, window)
             else:
-                part = decode.decode_jpeg(encoded, shape, channels, window)
-            return self.finish(part, rest, size)
+                part = decode.choose(_is_coarse(window, size), shrunk, plain, encoded, shape, window)
+            return self.finish(tf.ensure_shape(part, [None, None, channels]), rest, size)
 
         def other(encoded, u):
             return self.image(decode.decode_other(encoded, channels), u, size)
@@ -82,17 +89,18 @@ class Crop:
     def image(self, image, u, size: tuple[int, int]):
         """The crop of uint8 [height, width, channels], as uint8 [*size, channels]; u and size as above."""
         window, rest = self.plan(u, tf.shape(image)[:2], size)
-        if self.coarse:
-            window, power = _snapped(window, size)
-        part = image if window is None else _cut(image, window)
-        if self.coarse:
-            made = tf.cond(power > 0, lambda: self.coarse(part, rest, size), lambda: self.finish(part, rest, size))
-        else:
-            made = self.finish(part, rest, size)
+
+        def plain():
+            return self.finish(image if window is None else _cut(image, window), rest, size)
+
+        def coarse():
+            return self.coarse(_cut(image, _snapped(window, size)[0]), rest, size)
+
+        made = plain() if self.coarse is None else tf.cond(_is_coarse(window, size), coarse, plain)
         return tf.ensure_shape(made, [*size, image.shape[-1]])
 
     def describe(self, u: np.ndarray, height: int, width: int) -> str:
-        """What was drawn for an image of this height and width, in a few words; a window as "WIDTHxHEIGHT at (X, Y)"."""
+        """What was drawn for an image of this height and width, in few words; a window as "WIDTHxHEIGHT at (X, Y)"."""
         return self.words(u, height, width)
 
 
@@ -117,8 +125,8 @@ def random_resized(
 ) -> Crop:
     """A window of random area and form, resized (arXiv:1409.4842, section 6).
 
-    Ten windows are drawn and the first that fits is taken, as torchvision does it; where none does, the largest one of an
-    allowed form in the centre.
+    Ten windows are drawn and the first that fits is taken, as torchvision does it; where none does, the largest one of
+    an allowed form in the centre.
 
     Args:
       scale: the range of the area, in shares of the image's.
@@ -131,8 +139,8 @@ def random_resized(
     _require(0 < scale[0] <= scale[1] <= 1, f"random_resized(scale={scale}): 0 < lowest <= highest <= 1 is wanted.")
     _require(0 < ratio[0] <= ratio[1], f"random_resized(ratio={ratio}): 0 < lowest <= highest is wanted.")
     # From uniform numbers to areas and to half logarithms of ratios, ten each: in one multiplication and one addition.
-    lowest = np.repeat(np.float32([scale[0], math.log(ratio[0]) / 2]), TRIES)
-    spread = np.repeat(np.float32([scale[1], math.log(ratio[1]) / 2]), TRIES) - lowest
+    lowest = np.repeat(np.array([scale[0], math.log(ratio[0]) / 2], np.float32), TRIES)
+    spread = np.repeat(np.array([scale[1], math.log(ratio[1]) / 2], np.float32), TRIES) - lowest
 
     def window(u, sides):
         real = tf.cast(sides, tf.float32)
@@ -229,8 +237,9 @@ def center(*, fraction: float = 0.875, interpolation: Interpolation = "bilinear"
     """The centre of the image after a resize that keeps its form; an image of the size itself is left untouched.
 
     Each side of the size is divided by the fraction and rounded down; the image is resized until it just covers that,
-    the other side rounded down too; the first pixel is half the difference, rounded to even. So it is in torchvision and,
-    for squares, in timm. It is computed as one window, with the pixels that resizing all of it and cutting would give.
+    the other side rounded down too; the first pixel is half the difference, rounded to even. So it is in torchvision
+    and, for squares, in timm. It is computed as one window, with the pixels that resizing all of it and cutting would
+    give.
 
     Args:
       fraction: the size as a share of what it is cut from: 224 / 256 is 0.875.
@@ -281,6 +290,10 @@ def _windowed(draws, window, interpolation, antialias):
         words=words,
         coarse=lambda part, _, size: decode.stretch(part, size, interpolation, True),
     )
+
+
+def _is_coarse(window, size):
+    return tf.reduce_all(window[2:] >= 2 * np.int32(size))
 
 
 def _snapped(window, size):

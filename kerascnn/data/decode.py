@@ -18,9 +18,9 @@ def decode(encoded, channels: int):
     Channels are 1 for grey, 2 for grey and alpha, 3 for colour, 4 for colour and alpha. Grey is repeated to three
     channels, and colour turns to grey by Rec. 601, as channels ask; alpha is 255 where a file has none.
 
-    TensorFlow does not look at a photograph's EXIF orientation (nor do Pillow and torchvision, unless asked), nor at the
-    palette of a BMP, which is taken for shades of grey, nor at the transparent colour of a GIF; of 16 bits it keeps the
-    upper 8, and what the first frame of a GIF leaves free is black.
+    TensorFlow does not look at a photograph's EXIF orientation (nor do Pillow and torchvision, unless asked), nor at
+    the palette of a BMP, which is taken for shades of grey, nor at the transparent colour of a GIF; of 16 bits it keeps
+    the upper 8, and what the first frame of a GIF leaves free is black.
 
     Args:
       encoded: a string scalar.
@@ -45,16 +45,16 @@ def choose(condition, then: Callable, otherwise: Callable, *tensors):
     """As `tf.cond` for functions of these tensors that give one, for branches that are large and seldom taken.
 
     The nodes of a `tf.cond` become a part of the graph around it, and those of the branch that is not taken are passed
-    over one by one: measured, the formats that a JPEG is not cost a tenth of its random resized crop. Here they stay
+    over one by one: measured, the formats that a JPEG is not take a tenth of the time of its random resized crop. Here they stay
     functions, one node.
     """
     if tf.executing_eagerly():
         return then(*tensors) if condition else otherwise(*tensors)
-    tensors = [tf.convert_to_tensor(tensor) for tensor in tensors]
-    specs = [tf.TensorSpec(tensor.shape, tensor.dtype) for tensor in tensors]
+    inputs = [tf.convert_to_tensor(tensor) for tensor in tensors]
+    specs = [tf.TensorSpec(tensor.shape, tensor.dtype) for tensor in inputs]
     yes, no = (tf.function(f, autograph=False).get_concrete_function(*specs) for f in (then, otherwise))
     (output,) = yes.outputs
-    return tf.raw_ops.If(cond=condition, input=tensors, Tout=[output.dtype], then_branch=yes, else_branch=no)[0]
+    return tf.raw_ops.If(cond=condition, input=inputs, Tout=[output.dtype], then_branch=yes, else_branch=no)[0]
 
 
 def is_jpeg(encoded):
@@ -94,10 +94,10 @@ def decode_jpeg(encoded, shape, channels: int, window=None, ratio: int = 1):
 
     _check_channels(channels)
     if channels > 2:
-        colour = pixels(3)
-    else:  # libjpeg makes no grey of CMYK
-        colour = tf.cond(tf.equal(shape[2], 4), lambda: _grey(pixels(3)), lambda: pixels(1))
-    return _opaque(colour) if channels in (2, 4) else colour
+        return _opaque(pixels(3)) if channels == 4 else pixels(3)
+    # libjpeg makes no grey of CMYK.
+    grey = tf.cond(tf.equal(shape[2], 4), lambda: _grey(pixels(3)), lambda: pixels(1))
+    return _opaque(grey) if channels == 2 else grey
 
 
 def decode_other(encoded, channels: int):
@@ -161,7 +161,7 @@ def _unknown(encoded, channels):
 
 
 def _first_frame(encoded):
-    """(the GIF up to the end of its first image, this image's height and width): TensorFlow would decode all the others.
+    """(the GIF up to its first image's end, this image's height and width): TensorFlow would decode all the others.
 
     A GIF is a header, a palette, and then blocks; those that begin with an exclamation mark are no images. A block ends
     in a chain of pieces of up to 255 bytes, each behind its length, and a length of zero.

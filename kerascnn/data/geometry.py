@@ -73,7 +73,8 @@ def warped(images, transform, *, fill: int = 0, interpolation: Interpolation = "
       interpolation: `nearest` or `bilinear`.
     """
     images = tf.convert_to_tensor(images)
-    places = origins(transform, *images.shape[-3:-1], interpolation)
+    height, width = images.shape[-3:-1]
+    places = origins(transform, height, width, interpolation)
     return sampled(images, places, fill=fill, interpolation=interpolation)
 
 

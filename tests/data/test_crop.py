@@ -75,7 +75,7 @@ def test_an_encoded_image_gives_what_its_pixels_give(text, sides, channels):
         plain = cut.image(decode(encoded, channels), u, SIZE)
         if format == "PNG" or cut.coarse is None:
             np.testing.assert_array_equal(ours, plain)
-        else:  # at the edge of a window, JPEG's colours lack a neighbour; what is shrunk in decoding is another filter's
+        else:  # at a window's edge, JPEG's colours lack a neighbour; and shrinking while decoding is another filter
             assert difference(ours, plain) < (2 if sides == (330, 210) else 0.25)
 
 
