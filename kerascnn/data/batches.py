@@ -159,7 +159,7 @@ def uint8_batches(
     if data_service and not train:
         raise ValueError("a data service promises no order, nor that each element comes once: not for evaluation.")
     if cache and cache != "memory":
-        source = records.cached(source, split, cache)
+        source = records.cached(source, split, os.fspath(cache))
     if train:
         steps_per_epoch(source, split, batch_size)  # or its error
     plan = _Plan(

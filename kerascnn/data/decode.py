@@ -45,8 +45,8 @@ def choose(condition, then: Callable, otherwise: Callable, *tensors):
     """As `tf.cond` for functions of these tensors that give one, for branches that are large and seldom taken.
 
     The nodes of a `tf.cond` become a part of the graph around it, and those of the branch that is not taken are passed
-    over one by one: measured, the formats that a JPEG is not take a tenth of the time of its random resized crop. Here they stay
-    functions, one node.
+    over one by one: measured, the formats that a JPEG is not take a tenth of the time of its random resized crop. Here
+    they stay functions, one node.
     """
     if tf.executing_eagerly():
         return then(*tensors) if condition else otherwise(*tensors)

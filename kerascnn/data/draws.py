@@ -1,8 +1,8 @@
 """Chance without state: every number is a function of where it is used, so nothing depends on who computes it when.
 
 A key is a uint64 made of integers, such as (seed, epoch, element); from each key comes a stream of uniform numbers.
-Both are SplitMix64 (Steele, Lea and Flood, "Fast splittable pseudorandom number generators", OOPSLA 2014), in operations
-that work on whole batches of keys at once: a call for each image would cost more than many an augmentation.
+Both are SplitMix64 (Steele, Lea and Flood, "Fast splittable pseudorandom number generators", OOPSLA 2014), in
+operations that work on whole batches of keys at once: a call for each image would cost more than many an augmentation.
 """
 
 import numpy as np
