@@ -162,6 +162,8 @@ def uint8_batches(
         source = records.cached(source, split, os.fspath(cache))
     if train:
         steps_per_epoch(source, split, batch_size)  # or its error
+    if start_step < 0:
+        raise ValueError(f"start_step={start_step} is below 0.")
     plan = _Plan(
         size=source.size(split),
         batch_size=batch_size,
@@ -273,11 +275,13 @@ class _Pixels(NamedTuple):
 
 
 def _pixels(source, split, read, cut, shape) -> _Pixels | None:
-    """The decoded images, where they have one size and are not too many; as they are cut, if the cut is always one."""
+    """The decoded images, where they have one size and are not too many; with all of the cut done that is not chance."""
     if None in source.image_shape:
         return None
+    if cut.draws and not cut.batch:
+        shape = (*source.image_shape[:2], shape[-1])
     if cut.draws:
-        cut, shape = cropping.parse("resize"), (*source.image_shape[:2], shape[-1])
+        cut = cropping.parse("resize")
     size = source.size(split)
     if size * math.prod(shape) > MEMORY_BYTES:
         return None

@@ -102,4 +102,3 @@ def _wanted(kind) -> str:
         return f"({', '.join(map(_wanted, options))})"
     names = {int: "a whole number", float: "a number", bool: "True or False", str: "a word in quotes"}
     return names.get(kind, "None")
-

@@ -173,6 +173,7 @@ def test_a_split_smaller_than_a_batch_is_an_error(digits, preprocessing):
         ({"mix": "mixpu"}, "did you mean mixup"),
         ({"on_corrupt": "ignore"}, "no on_corrupt 'ignore'"),
         ({"shard": (2, 2)}, "shard=\\(2, 2\\)"),
+        ({"start_step": -1}, "start_step=-1 is below 0"),
         ({"shard": (0, 3)}, "cannot be shared out among 3 workers"),
         ({"mix": "repeat(times=3)"}, "not a multiple of the 3 copies"),
         ({"train": False, "data_service": "localhost:1"}, "not for evaluation"),
@@ -202,6 +203,17 @@ def test_all_roads_give_the_same(augment, stream, monkeypatch, tmp_path):
         assert same(stream(9, cache=cache, **options), expected)
     monkeypatch.setattr(batches, "CHUNK", 7)
     assert same(stream(9, **options), expected)
+
+
+@pytest.mark.parametrize("crop", ["pad(pixels=2)", "random_resized"])
+def test_images_of_another_size_give_the_same_on_both_roads(crop, digits, monkeypatch):
+    prepared = measure(digits, "train", image_size=12, mode="none")
+    taken = []
+    for limit in (batches.MEMORY_BYTES, 0):
+        monkeypatch.setattr(batches, "MEMORY_BYTES", limit)
+        dataset = pipeline(digits, "train", batch_size=50, crop=crop, preprocess=prepared)
+        taken.append([(images.numpy(), labels.numpy()) for images, labels in dataset.take(2)])
+    assert taken[0][0][0].shape == (50, 12, 12, 1) and same(*taken)
 
 
 @pytest.mark.parametrize("workers", [2, pytest.param(5, marks=pytest.mark.slow)])
@@ -276,7 +288,9 @@ def test_the_number_of_batches_is_known(digits, preprocessing):
 
 def test_keras_fit_takes_it(digits):
     model = keras.Sequential([keras.Input([8, 8, 1]), keras.layers.Flatten(), keras.layers.Dense(10)])
-    model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True), metrics=["accuracy"])
+    model.compile(
+        keras.optimizers.SGD(0.1), keras.losses.SparseCategoricalCrossentropy(from_logits=True), metrics=["accuracy"]
+    )
     training = pipeline(digits, "train", batch_size=64, crop="resize")
     history = model.fit(training, steps_per_epoch=22, epochs=2, verbose=0, shuffle=False)
     assert history.history["accuracy"][-1] > 0.6

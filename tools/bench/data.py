@@ -25,7 +25,6 @@ import dataclasses
 import json
 import os
 import statistics
-import subprocess
 import sys
 import tempfile
 
@@ -35,6 +34,7 @@ from kerascnn import console
 from kerascnn.registry import close_names
 
 from .data_worker import JPEG_SIZE, Side
+from .process import Process
 
 PEERS = ("torchvision", "keras_cv", "keras")
 
@@ -79,42 +79,6 @@ class Row:
     ours_ratio: float | None = None
     decode_ratio: float | None = None
     bytes_after_epochs: str = ""
-
-
-class Worker:
-    """A running `Side`. What goes wrong in it is a RuntimeError that says so."""
-
-    def __init__(self, side: Side, python: str):
-        self.side = side
-        self._stderr = tempfile.TemporaryFile()  # noqa: SIM115
-        self._process = subprocess.Popen(
-            [python, "-m", f"{__package__}.data_worker", json.dumps(dataclasses.asdict(side))],
-            env={"TF_CPP_MIN_LOG_LEVEL": "3"} | os.environ | ON_CPU,
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._stderr, text=True,
-        )  # fmt: skip
-        self._hear()
-
-    def ask(self, **question) -> dict:
-        assert self._process.stdin
-        print(json.dumps(question), file=self._process.stdin, flush=True)
-        return self._hear()
-
-    def stop(self) -> None:
-        with self._process, self._stderr:
-            self._process.kill()
-
-    def _hear(self):
-        assert self._process.stdout
-        line = self._process.stdout.readline()
-        said = json.loads(line) if line else {}
-        if not said or "error" in said:
-            self._process.wait()
-            self._stderr.seek(0)
-            last = self._stderr.read().decode(errors="replace").strip().splitlines()[-1:]
-            self.stop()
-            why = said.get("error") or f"its process ended with {self._process.returncode}: {last}"
-            raise RuntimeError(f"{self.side.library}: {why}")
-        return said
 
 
 def main(argv: list[str]) -> None:
@@ -196,7 +160,7 @@ def write_image(pixels, path: str) -> None:
 def measure_speed(task: str, folder: str, values: flags.FlagValues) -> list[Row]:
     """Runs all sides of a task in turn and prints a line for each; tells which it cannot measure."""
     image_size, sides = TASKS[task]
-    workers: dict[tuple[str, str], Worker] = {}
+    workers: dict[tuple[str, str], Process] = {}
     try:
         for side in sides:
             if side[0] in PEERS and side[0] not in values.vs:
@@ -205,7 +169,7 @@ def measure_speed(task: str, folder: str, values: flags.FlagValues) -> list[Row]
                 workers[side] = start(task, *side, folder, values)
             except RuntimeError as error:
                 print(f"not measured: {task}: {error}", flush=True)
-        answers = [[worker.ask(seconds=values.seconds) for worker in workers.values()] for _ in range(values.rounds)]
+        answers = [[asked(worker, seconds=values.seconds) for worker in workers.values()] for _ in range(values.rounds)]
     finally:
         for worker in workers.values():
             worker.stop()
@@ -234,7 +198,7 @@ def measure_speed(task: str, folder: str, values: flags.FlagValues) -> list[Row]
 def measure_memory(folder: str, values: flags.FlagValues) -> list[Row]:
     worker = start("memory", *OURS, folder, values)
     try:
-        each = worker.ask(epochs=values.epochs)["bytes"]
+        each = asked(worker, epochs=values.epochs)["bytes"]
     finally:
         worker.stop()
     print(f"memory       {each[0] / 2**20:,.0f} MiB after epoch 1, {each[-1] / 2**20:,.0f} MiB after epoch {len(each)}")
@@ -243,6 +207,13 @@ def measure_memory(folder: str, values: flags.FlagValues) -> list[Row]:
     return [row]
 
 
-def start(task: str, library: str, output: str, folder: str, values: flags.FlagValues) -> Worker:
+def start(task: str, library: str, output: str, folder: str, values: flags.FlagValues) -> Process:
     side = Side(task, library, output, folder, values.images, TASKS[task][0], values.batch_size, values.cores)
-    return Worker(side, values.torch_python if library == "torchvision" else sys.executable)
+    process = Process("data_worker", side, values.torch_python if library == "torchvision" else sys.executable, ON_CPU)
+    process.hear()  # it is ready
+    return process
+
+
+def asked(process: Process, **question) -> dict:
+    process.tell(json.dumps(question))
+    return process.hear()

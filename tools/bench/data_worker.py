@@ -111,9 +111,9 @@ def torchvision_batches(side: Side) -> Iterable:
     try:
         import torchvision
     except RuntimeError:  # built for another PyTorch: it asks for operators, and none of them is used here
-        from .worker import _declare_torchvision_operators
+        from .worker import declare_torchvision_operators
 
-        _declare_torchvision_operators(torch)
+        declare_torchvision_operators(torch)
         import torchvision
     from torchvision import transforms
 

@@ -13,18 +13,16 @@ Memory is the framework's peak on a GPU, and on a CPU that of the whole process,
 
 import csv
 import dataclasses
-import json
 import os
 import statistics
-import subprocess
 import sys
-import tempfile
 
 from absl import flags
 
 from kerascnn import console, registry
 
 from .peers import KERAS_APPLICATIONS, timm_name
+from .process import Process
 from .worker import Side
 
 PEERS = ("keras.applications", "timm")
@@ -54,48 +52,8 @@ class Row:
     ratios: str = ""
 
 
-class Worker:
-    """A running `Side`. What goes wrong in it is a RuntimeError that says so."""
-
-    def __init__(self, side: Side, python: str):
-        self.side = side
-        self._stderr = tempfile.TemporaryFile()  # noqa: SIM115
-        # One may not take the memory of all.
-        shared = {"XLA_PYTHON_CLIENT_PREALLOCATE": "false", "TF_FORCE_GPU_ALLOW_GROWTH": "true"}
-        self._process = subprocess.Popen(
-            [python, "-m", f"{__package__}.worker", json.dumps(dataclasses.asdict(side))],
-            env={"TF_CPP_MIN_LOG_LEVEL": "3"} | os.environ | shared | {"KERAS_BACKEND": side.backend},
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._stderr, text=True,
-        )  # fmt: skip
-        self.device = self._hear("device")
-
-    def seconds(self) -> float:
-        assert self._process.stdin
-        print(file=self._process.stdin, flush=True)
-        return self._hear("seconds")
-
-    def bytes(self) -> int:
-        """Ends the process."""
-        assert self._process.stdin
-        self._process.stdin.close()
-        return self._hear("bytes")
-
-    def stop(self) -> None:
-        with self._process, self._stderr:
-            self._process.kill()
-
-    def _hear(self, what):
-        assert self._process.stdout
-        line = self._process.stdout.readline()
-        said = json.loads(line) if line else {}
-        if what not in said:
-            self._process.wait()
-            self._stderr.seek(0)
-            last = self._stderr.read().decode(errors="replace").strip().splitlines()[-1:]
-            self.stop()
-            why = said.get("error") or f"its process ended with {self._process.returncode}: {last}"
-            raise RuntimeError(f"{self.side.library}: {why}")
-        return said[what]
+# One may not take the memory of all.
+SHARED = {"XLA_PYTHON_CLIENT_PREALLOCATE": "false", "TF_FORCE_GPU_ALLOW_GROWTH": "true"}
 
 
 def main(argv: list[str]) -> None:
@@ -184,21 +142,33 @@ def measure(mode, name, size, values) -> list[Row]:
     return rows
 
 
+def seconds(worker: Process) -> float:
+    """How long a round takes."""
+    worker.tell()
+    return worker.hear()["seconds"]
+
+
 def compare(sides, name, peer, values) -> Row:
     """Runs our side, and the peer's if there is one, in turn."""
-    workers: list[Worker] = []
+    workers: list[Process] = []
+    devices: list[str] = []
     try:
         # One after the other, since in warming up some time which algorithm is the fastest. The peer's first: it is the
         # one that may be missing.
         for side in reversed(sides):
-            workers.insert(0, Worker(side, values.torch_python if side.backend == "torch" else sys.executable))
-        ours, devices = sides[0], [worker.device for worker in workers]
+            environment = SHARED | {"KERAS_BACKEND": side.backend}
+            python = values.torch_python if side.backend == "torch" else sys.executable
+            workers.insert(0, Process("worker", side, python, environment))
+            devices.insert(0, workers[0].hear()["device"])
+        ours = sides[0]
         if len(set(devices)) > 1:
             raise RuntimeError(f"ours runs on {devices[0]}, {peer} on {devices[1]}")
-        rounds = [[ours.batch_size * ours.steps / worker.seconds() for worker in workers] for _ in range(values.rounds)]
+        rounds = [[ours.batch_size * ours.steps / seconds(worker) for worker in workers] for _ in range(values.rounds)]
         rates = [statistics.median(column) for column in zip(*rounds, strict=True)]
         ratios = [ours / theirs for ours, *rest in rounds for theirs in rest]
-        memory = [worker.bytes() for worker in workers]
+        for worker in workers:
+            worker.close()
+        memory = [worker.hear()["bytes"] for worker in workers]
     finally:
         for worker in workers:
             worker.stop()

@@ -125,7 +125,7 @@ def torch_program(side: Side) -> Program:
     try:
         import timm
     except RuntimeError:  # a torchvision that is built for another PyTorch: timm asks for its operators, and uses none
-        _declare_torchvision_operators(torch)
+        declare_torchvision_operators(torch)
         import timm
 
     if not timm.is_model(side.model):
@@ -203,7 +203,7 @@ def _device_name(kind: str) -> str:
     return "CPU" if kind.lower() == "cpu" else kind
 
 
-def _declare_torchvision_operators(torch):
+def declare_torchvision_operators(torch):
     for name in [name for name in sys.modules if name.partition(".")[0] in ("timm", "torchvision")]:
         del sys.modules[name]
     library = torch.library.Library("torchvision", "DEF")
