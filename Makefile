@@ -4,6 +4,8 @@
 VENV := .venv
 BIN := $(VENV)/bin
 DEMO := runs/demo
+# A file's tests stay together, since they share what was costly to make.
+EVERY_CORE := --numprocesses=logical --dist=loadfile
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .PHONY: help demo test test-all check golden bench venv clean
@@ -29,11 +31,11 @@ demo: $(VENV)/installed
 	@echo 'The report of the run: $(CURDIR)/$(DEMO)/report.html'
 
 test: $(VENV)/installed-dev
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(EVERY_CORE)
 
 # The empty -m takes back the choice that pyproject.toml makes.
 test-all: $(VENV)/installed-dev
-	$(BIN)/python -m pytest -m ''
+	$(BIN)/python -m pytest $(EVERY_CORE) -m ''
 
 check: $(VENV)/installed-dev
 	$(BIN)/ruff check

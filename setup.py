@@ -35,6 +35,7 @@ REQUIRES = [
 ]
 DEV = [
     "pytest>=9.2",
+    "pytest-xdist>=3.8",  # `make test` on every core
     "ruff>=0.17.5",
     "mypy>=2.4",
     "pre-commit>=4.7",

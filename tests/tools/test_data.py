@@ -117,7 +117,7 @@ def test_check_lists_what_is_broken(monkeypatch, capsys, folder):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "give one of stats, check, and --data=NAME."),
+        ([], "give one of stats, check, preview, and --data=NAME."),
         (["stats"], "give a data set with --data=NAME"),
         (["stat", "--data=digits"], "no command 'stat': did you mean stats?"),
         (["stats", "check", "--data=digits"], "give one of stats, check"),
