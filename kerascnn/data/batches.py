@@ -275,7 +275,7 @@ class _Pixels(NamedTuple):
 
 
 def _pixels(source, split, read, cut, shape) -> _Pixels | None:
-    """The decoded images, where they have one size and are not too many; with all of the cut done that is not chance."""
+    """The decoded images, where they have one size and are not too many; all of the cut that is no chance is done."""
     if None in source.image_shape:
         return None
     if cut.draws and not cut.batch:
