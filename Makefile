@@ -4,8 +4,8 @@
 VENV := .venv
 BIN := $(VENV)/bin
 DEMO := runs/demo
-# A file's tests stay together, since they share what was costly to make.
-EVERY_CORE := --numprocesses=logical --dist=loadfile
+# The tests of a file stay together, since they share what was costly to make; files with few tests are not the quick ones.
+EVERY_CORE := --numprocesses=logical --dist=loadfile --no-loadscope-reorder
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .PHONY: help demo test test-all check golden bench venv clean
