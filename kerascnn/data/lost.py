@@ -12,10 +12,18 @@ from collections.abc import Sequence
 import numpy as np
 import tensorflow as tf
 
-LIMIT = 0.01  # of a split
+from kerascnn.registry import close_names
+
+LIMIT = 0.01  # of a split may be skipped
 CHOICES = ("error", "skip")
 LATE = 64  # batches after which one that has not come counts as lost
 _MARK = "unusable data: "
+
+
+def check(on_corrupt: str) -> None:
+    """Raises a ValueError unless this is `error` or `skip`."""
+    if on_corrupt not in CHOICES:
+        raise ValueError(f"no on_corrupt {on_corrupt!r}: {close_names(on_corrupt, CHOICES)}")
 
 
 class Lost:
@@ -35,8 +43,7 @@ class Lost:
     """
 
     def __init__(self, source, split: str, on_corrupt: str = "error"):
-        if on_corrupt not in CHOICES:
-            raise ValueError(f"no on_corrupt {on_corrupt!r}: there are {' and '.join(CHOICES)}.")
+        check(on_corrupt)
         self.elements: dict[int, str] = {}
         self.batches = 0
         self._name, self._size, self._skip = f"{source.name} {split}", source.size(split), on_corrupt == "skip"

@@ -215,8 +215,8 @@ def open_source(name: str, data_dir: str | os.PathLike | None = None) -> Source:
     if kind == "tfds":
         return _tfds(name, _builder(rest, data_dir), data_dir)
     path, query = (rest if kind == "folder" else name), None
-    if kind != "folder":
-        path, query = re.fullmatch(r"(.*?)(?:\?((?:labels_from|classes)=.*))?", path, re.DOTALL).groups()  # type: ignore[union-attr]
+    if kind != "folder" and (asked := re.search(r"\?(?=labels_from=|classes=)", path)):  # any other ? is a glob's
+        path, query = path[: asked.start()], path[asked.end() :]
     path = os.path.expanduser(path)
     colour = (None, None, 3)
     if kind == "folder":

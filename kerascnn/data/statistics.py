@@ -18,11 +18,10 @@ import numpy as np
 import tensorflow as tf
 import tqdm
 
+from kerascnn.data import lost
 from kerascnn.data.sources import Source
-from kerascnn.registry import close_names
 
 LARGEST_WHITENED = 3072  # numbers in an image: 32x32x3. The matrix has their square, and finding it takes their cube.
-MOST_BROKEN = 0.01  # of a split may be skipped
 ZCA_BIAS = 0.1
 _EXACT = 2**24 // 255**2  # so many products of two pixels add up exactly in float32
 _BATCH_NUMBERS = 2**23
@@ -183,8 +182,7 @@ def measure_statistics(
     Raises:
       ValueError: an element cannot be used (its name, and why), too many cannot, or images too large to be whitened.
     """
-    if on_corrupt not in ("error", "skip"):
-        raise ValueError(f"on_corrupt={on_corrupt!r}: {close_names(on_corrupt, ('error', 'skip'))}")
+    lost.check(on_corrupt)
     size, classes = source.size(split), len(source.class_names)
     elements = tf.data.Dataset.range(size).map(_element(source, split, decode), tf.data.AUTOTUNE)
     if on_corrupt == "skip":
@@ -225,10 +223,10 @@ def measure_statistics(
         if found is None:
             raise
         raise ValueError(f"{source.name} {split}: {found[1]}: {found[2]}") from error
-    if size - done > MOST_BROKEN * size:
+    if size - done > lost.LIMIT * size:
         _, name, reason = next(broken(source, split, decode))
         raise ValueError(
-            f"{source.name} {split}: {size - done:,} of {size:,} elements cannot be used, more than {MOST_BROKEN:.0%}, "
+            f"{source.name} {split}: {size - done:,} of {size:,} elements cannot be used, more than {lost.LIMIT:.0%}, "
             f"such as {name}: {reason} (kerascnn data check lists them)"
         )
     return Statistics(

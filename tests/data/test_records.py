@@ -149,6 +149,7 @@ def test_a_label_that_is_no_class_is_named(query, shards):
 @pytest.mark.parametrize(
     ("payload", "message"),
     [(b"no example", "parse"), (b"", "image/"), (example(1).replace(b"coded", b"CODED"), "image/e")],
+    ids=["noise", "nothing", "another name"],  # protobuf writes its fields in any order, and workers compare names
 )
 def test_a_record_without_the_features(payload, message, tmp_path):
     write_file(tmp_path / "train.tfrecord", [example(1), payload])

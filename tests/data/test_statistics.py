@@ -236,7 +236,7 @@ def test_few_may_be_skipped_and_many_not(folder):
 
 
 def test_a_word_for_what_is_broken_that_does_not_exist(digits):
-    with pytest.raises(ValueError, match="on_corrupt='skp': did you mean skip"):
+    with pytest.raises(ValueError, match="no on_corrupt 'skp': did you mean skip"):
         measure_statistics(digits, "test", decoder(digits, (8, 8)), on_corrupt="skp")
 
 
