@@ -48,7 +48,9 @@ class Crop:
     def encoded(self, encoded, u, size: tuple[int, int], channels: int):
         """The crop of an encoded image; of a JPEG, no more is decoded than the window.
 
-        So a JPEG that is cut short below the window is no error.
+        All of a JPEG is decoded where its end-of-image marker is not at its end: of those that were cut short, the
+        decoder tells that; others have bytes behind it. So what is damaged below the window is no error, what is
+        missing there is one.
 
         Args:
           encoded: a string scalar.
@@ -82,9 +84,10 @@ class Crop:
             return self.finish(tf.ensure_shape(part, [None, None, channels]), rest, size)
 
         def other(encoded, u):
-            return self.image(decode.decode_other(encoded, channels), u, size)
+            return self.image(decode.decode(encoded, channels), u, size)
 
-        return tf.ensure_shape(decode.choose(decode.is_jpeg(encoded), jpeg, other, encoded, u), [*size, channels])
+        whole = tf.logical_and(decode.is_jpeg(encoded), decode.ends_as_jpeg(encoded))
+        return tf.ensure_shape(decode.choose(whole, jpeg, other, encoded, u), [*size, channels])
 
     def image(self, image, u, size: tuple[int, int]):
         """The crop of uint8 [height, width, channels], as uint8 [*size, channels]; u and size as above."""

@@ -62,6 +62,11 @@ def is_jpeg(encoded):
     return tf.equal(tf.strings.substr(encoded, 0, 2), b"\xff\xd8")
 
 
+def ends_as_jpeg(encoded):
+    """Whether the bytes end as a JPEG mostly does, with the marker of its end."""
+    return tf.equal(tf.strings.substr(encoded, tf.maximum(tf.strings.length(encoded) - 2, 0), 2), b"\xff\xd9")
+
+
 def jpeg_shape(encoded):
     """int32 [3]: height, width and stored channels of a JPEG, from its header.
 
@@ -247,8 +252,10 @@ def resize(image, size: tuple[int, int], interpolation: str = "bilinear", antial
 
 def stretch(image, size: tuple[int, int], interpolation: str, antialias: bool):
     """As `resize`, without a look at the image's size."""
-    if interpolation == "bilinear" and not antialias:  # measured: 0.4 of the time that the general operation takes
-        images = tf.raw_ops.ResizeBilinear(images=image[tf.newaxis], size=size, half_pixel_centers=True)
+    if interpolation == "bilinear" and not antialias:
+        # Measured: of the time that the general operation takes, 0.35 for uint8 pixels and 0.18 for float32.
+        images = tf.cast(image[tf.newaxis], tf.float32)
+        images = tf.raw_ops.ResizeBilinear(images=images, size=size, half_pixel_centers=True)
         return _to_uint8(images[0])
     scale = tf.constant(size, tf.float32) / tf.cast(tf.shape(image)[:2], tf.float32)
     return resample(image, size, scale, [0.0, 0.0], interpolation, antialias)

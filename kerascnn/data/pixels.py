@@ -50,28 +50,30 @@ def autocontrasted(images):
 
 def equalized(images):
     """Each channel with its values spread so that their histogram becomes flat (`ImageOps.equalize`)."""
-    height, width, channels = images.shape[-3:]
-    planes = tf.reshape(tf.cast(images, tf.int32), [-1, height * width, channels])
-    # One channel at a time, which measured three times as fast as all at once.
-    histogram = tf.stack([_histogram(planes[..., i]) for i in range(channels)], 1)
+    pixels, channels = math.prod(images.shape[-3:-1]), images.shape[-1]
+    planes = tf.reshape(tf.cast(images, tf.int32), [-1, pixels, channels])
+    tables = 256 * tf.range(tf.shape(planes)[0])[:, tf.newaxis]
+    # One channel at a time: measured, half of the time that all at once take.
+    histogram = tf.stack([_histogram(planes[..., i] + tables, 256 * tf.size(tables)) for i in range(channels)], 1)
     last = tf.reduce_max(tf.where(histogram > 0, tf.range(256), 0), -1, keepdims=True)
-    step = (height * width - tf.gather(histogram, last, batch_dims=2)) // 255
+    step = (pixels - tf.gather(histogram, last, batch_dims=2)) // 255
     before = tf.cumsum(histogram, -1, exclusive=True)
     table = tf.where(step > 0, tf.minimum((step // 2 + before) // tf.maximum(step, 1), 255), tf.range(256))
-    table = tf.reshape(tf.cast(table, tf.uint8), [-1])
-    places = tf.reshape(tf.range(tf.size(planes) // (height * width)) * 256, [-1, 1, channels]) + planes
-    # The condition keeps XLA from computing the table for each pixel anew.
+    places = planes + channels * tables[..., tf.newaxis] + 256 * tf.range(channels)
+    flat = tf.reshape(tf.cast(table, tf.uint8), [-1])
+    # A condition that needs the table keeps XLA from computing its entry for each pixel anew.
     return tf.cond(
-        tf.reduce_any(step > 0),
-        lambda: tf.reshape(tf.gather(table, places), tf.shape(images)),
+        tf.reduce_any(table != tf.range(256)),
+        lambda: tf.reshape(tf.gather(flat, places), tf.shape(images)),
         lambda: tf.convert_to_tensor(images),
     )
 
 
-def _histogram(values):
-    """int32 [batch, 256] of int32 [batch, n]."""
+def _histogram(values, size):
+    """int32 [size / 256, 256]: how often each integer from 0 to `size` - 1 comes in `values`."""
     none = tf.zeros([0], tf.int32)
-    return tf.raw_ops.DenseBincount(input=values, size=256, weights=none, binary_output=False)
+    counts = tf.raw_ops.DenseBincount(input=tf.reshape(values, [-1]), size=size, weights=none, binary_output=False)
+    return tf.reshape(counts, [-1, 256])
 
 
 def brightened(images, factor):

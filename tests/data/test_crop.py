@@ -60,6 +60,21 @@ TEXTS = [
 ]
 
 
+@pytest.mark.parametrize("missing", [2, 60, 4000])
+def test_a_jpeg_without_its_end_is_an_error_wherever_the_window_lies(missing):
+    cut, encoded = crop.parse("random_resized"), file(photo(100, 150))
+    top = np.full(cut.draws, 1e-3, np.float32)  # a small window in the upper left corner
+    cut.encoded(encoded, top, SIZE, 3)
+    with pytest.raises(tf.errors.InvalidArgumentError):
+        cut.encoded(encoded[:-missing], top, SIZE, 3)
+
+
+def test_bytes_behind_a_jpeg_do_not_matter():
+    cut, encoded = crop.parse("random_resized"), file(photo(100, 150))
+    u = uniform(cut)
+    assert difference(cut.encoded(encoded + b"\n\0", u, SIZE, 3), cut.encoded(encoded, u, SIZE, 3)) < 0.25
+
+
 @pytest.mark.parametrize(
     ("sides", "channels"), [((100, 150), 3), ((330, 210), 3), (SIZE, 1), ((20, 500), 1), ((1, 1), 3), ((1, 40), 1)]
 )

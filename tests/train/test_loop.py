@@ -313,6 +313,43 @@ def test_one_two_and_three_devices_count_and_compute_the_same(data_dir, tmp_path
             np.testing.assert_allclose(other, a, atol=1e-3 * np.abs(a).max() + 1e-6)
 
 
+REPLICAS = """
+import dataclasses, pathlib, sys
+import tensorflow as tf
+cpu = tf.config.list_physical_devices("CPU")[0]
+tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 8)
+from kerascnn.train.inputs import Inputs
+from kerascnn.train.loop import _distribute
+from kerascnn.train.run_dir import RunDir
+from kerascnn.train.state import State
+from recipes.digits_lenet5 import RECIPE
+
+recipe = dataclasses.replace(
+    RECIPE, batch_size=48, train_split="train[:230]", augment="horizontal_flip, randaugment(n=2, m=9)"
+)
+folder = RunDir(pathlib.Path(sys.argv[2]) / "run")
+inputs = Inputs(recipe, folder, data_dir=sys.argv[1])
+state = State(recipe, folder, inputs, strategy="mirrored", precision="float32", seed=1)
+assert state.replicas == 8
+
+def make(shard):
+    return inputs.train_batches(seed=1, start_step=0, shard=shard)
+
+for step, whole, parts in zip(range(9), make((0, 1)), _distribute(state, 48, make)):  # four steps are an epoch
+    for expected, part in zip(whole, parts, strict=True):
+        pieces = state.strategy.experimental_local_results(part)
+        assert [len(piece) for piece in pieces] == [6] * 8
+        tf.debugging.assert_equal(tf.concat(pieces, 0), expected)
+print("same", step + 1)
+"""
+
+
+def test_eight_replicas_share_the_batches_of_one(data_dir, tmp_path):
+    command = [sys.executable, "-c", REPLICAS, str(data_dir), str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    assert done.stdout.endswith("same 9\n"), done.stderr
+
+
 def test_a_batch_that_replicas_cannot_share_is_refused(tmp_path, data_dir):
     script = f"""
 import tensorflow as tf
