@@ -225,7 +225,9 @@ def test_workers_share_each_batch(workers, road, stream):
     assert same(joined, expected)
 
 
-@pytest.mark.parametrize("workers", [pytest.param(1, marks=pytest.mark.slow), 4, pytest.param(8, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "workers", [pytest.param(1, marks=pytest.mark.slow), 4, pytest.param(8, marks=pytest.mark.slow)]
+)
 def test_workers_evaluate_each_element_once(workers, road, stream, digits, numbers):
     whole = stream(-1, split="train[:1001]", batch_size=32, train=False)
     found = []
