@@ -20,7 +20,7 @@ from kerascnn.data.lost import Lost
 from kerascnn.data.preprocessing import Preprocessing, measure
 from kerascnn.data.sources import Source, open_source
 
-CHUNK = 32  # images that one thread makes in a row: what a thread's turn costs is shared by them
+CHUNK = 64  # images that one thread makes in a row: what a thread's turn costs is shared by them
 MEMORY_BYTES = 2**28  # what is kept in memory without being asked for: as pixels, or else encoded
 FOR_EVER = 2**62  # the number of a batch that no training reaches
 
@@ -205,7 +205,9 @@ def uint8_batches(
         if not pixels and (cache == "memory" or (not data_service and source.nbytes(split) <= MEMORY_BYTES)):
             read = _remembered(read, plan.size)
         chunks = numbers.flat_map(lambda number: tf.data.Dataset.from_tensor_slices(plan(number)).batch(CHUNK))
-        batches = _in_chunks(chunks, load, policy, shape).rebatch(plan.share, drop_remainder=train)
+        batches = _in_chunks(chunks, load, policy, shape)
+        if plan.share > CHUNK:
+            batches = batches.rebatch(plan.share, drop_remainder=train)
     batches = batches.map(finish, tf.data.AUTOTUNE)
     if data_service:
         batches = service.distribute(batches, data_service)
