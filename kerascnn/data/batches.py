@@ -191,6 +191,8 @@ def uint8_batches(
         return cut.encoded(encoded, u, size=shape[:2], channels=shape[2]), label
 
     def finish(images, labels, usable, numbers, index, u_mix):
+        if train:  # whole batches, whose size XLA wants to know
+            images, labels = (tf.ensure_shape(x, [plan.share, *x.shape[1:]]) for x in (images, labels))
         usable &= (labels >= 0) & (labels < classes)
         images, labels = lost.mend(images, labels, usable, index, locate, keep_size=train)
         if mixer.mode:
