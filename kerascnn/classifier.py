@@ -14,15 +14,17 @@ import keras
 class Classifier(keras.Model):
     """A functional model that remembers which variant it is, and in which fields it differs from it.
 
-    Both are part of its config, so that a `.keras` file tells them too. With the override rematerialize=True training
-    keeps few of the activations: the graph is cut into segments at tensors through which all that follows passes, and
-    the backward pass computes the inside of a segment again (https://arxiv.org/abs/1604.06174). Its layers, weights,
-    gradients and running averages are those of the plain model. That takes a compiled training step, as `fit` and
-    `tf.function` have it. Keras's own RematScope cannot take batch norm, and layer by layer has little to save.
+    Both are part of its config, so that a `.keras` file tells them too, as it does `weights_source`: where its first
+    weights came from, if they were not random. With the override rematerialize=True training keeps few of the
+    activations: the graph is cut into segments at tensors through which all that follows passes, and the backward pass
+    computes the inside of a segment again (https://arxiv.org/abs/1604.06174). Its layers, weights, gradients and
+    running averages are those of the plain model. That takes a compiled training step, as `fit` and `tf.function` have
+    it. Keras's own RematScope cannot take batch norm, and layer by layer has little to save.
     """
 
     variant: str | None = None
     overrides: Mapping[str, Any] = types.MappingProxyType({})
+    weights_source: str | None = None
 
     def remember(self, variant: str, overrides: Mapping[str, Any]) -> None:
         """Sets what the model is. A ValueError where rematerialize is asked of a model with several outputs."""
@@ -31,14 +33,21 @@ class Classifier(keras.Model):
         self.variant, self.overrides = variant, types.MappingProxyType(dict(overrides))
 
     def get_config(self):
-        return {**super().get_config(), "variant": self.variant, "overrides": dict(self.overrides)}
+        return {
+            **super().get_config(),
+            "variant": self.variant,
+            "overrides": dict(self.overrides),
+            "weights_source": self.weights_source,
+        }
 
     @classmethod
     def from_config(cls, config, custom_objects=None):
         config = dict(config)
         variant, overrides = config.pop("variant", None), config.pop("overrides", {})
+        source = config.pop("weights_source", None)
         model = super().from_config(config, custom_objects)
         model.remember(variant, overrides)
+        model.weights_source = source
         return model
 
     def call(self, inputs, training=None, mask=None):

@@ -17,7 +17,8 @@ COMMANDS = {
     "train":   "train a recipe",
     "data":    "check a data set, count it, see what a recipe makes of it",
     "export":  "turn a finished run into a SavedModel",
-    "predict": "classify images with a SavedModel",
+    "predict": "classify images with a SavedModel, a run or published weights",
+    "evaluate": "count how often a model is right, beside what is published",
 }
 # fmt: on
 

@@ -40,6 +40,11 @@ def quiet_start() -> Iterator[None]:
             sys.stderr.write(b"".join(line for line in held if not _CHATTER.match(line)).decode(errors="replace"))
 
 
+def note(message: object) -> None:
+    """Writes a line on stderr."""
+    print(message, file=sys.stderr, flush=True)
+
+
 def fail(message: object, code: int = 2) -> NoReturn:
     """Ends the process with one line on stderr: 2 for input that is wrong, 1 for what went wrong on the way."""
     print(f"error: {message}", file=sys.stderr)

@@ -1,5 +1,8 @@
 """The few layers that Keras lacks."""
 
+import functools
+import math
+
 import keras
 
 
@@ -260,3 +263,101 @@ class AdaptiveAveragePooling2D(keras.layers.AdaptiveAveragePooling2D):
             start, end = i * side // count, -(-(i + 1) * side // count)
             rows.append([1 / (end - start) if start <= j < end else 0.0 for j in range(side)])
         return keras.ops.convert_to_tensor(rows, self.compute_dtype)
+
+
+def _cubic(x):
+    # Keys's, with a = -0.5, as Pillow has it.
+    return (1.5 * x - 2.5) * x * x + 1 if x < 1 else ((2.5 - 0.5 * x) * x - 4) * x + 2
+
+
+def _lanczos(x):
+    return 3 * math.sin(math.pi * x) * math.sin(math.pi * x / 3) / (math.pi * x) ** 2 if x else 1.0
+
+
+# Of the distance, which is 0 or more: the kernel within its radius.
+_KERNELS = {"bilinear": (lambda x: 1 - x, 1), "bicubic": (_cubic, 2), "lanczos": (_lanczos, 3)}
+
+
+@keras.saving.register_keras_serializable(package="kerascnn")
+class Preprocess(keras.layers.Layer):
+    """Makes a model's input of images of one size: resizes, cuts out the centre, rounds to levels, and normalises.
+
+    Takes (batch, height, width, channels) of uint8 or float, in levels of 0 to 255, and gives (batch, *image_size,
+    channels). The pixels are those of the crop `center` of kerascnn.data, or of `squash`, but for rounding; so an image
+    of image_size is not resized, unless it is squashed with a fraction below 1.
+
+    `fraction` is the size as a share of what it is cut from, `interpolation` "bilinear", "bicubic" or "lanczos", always
+    antialiased; `mean` and `std` are those of each channel, in levels of 0 to 255. Computes in float32, also where the
+    result is of less.
+    """
+
+    def __init__(self, image_size, mean, std, fraction=0.875, interpolation="bilinear", squash=False, **kwargs):
+        super().__init__(autocast=False, **kwargs)  # else bfloat16 would round the levels first
+        if interpolation not in _KERNELS:
+            raise ValueError(f"interpolation must be {' or '.join(_KERNELS)}, not {interpolation!r}")
+        if not 0 < fraction <= 1:
+            raise ValueError(f"fraction must be more than 0, and 1 or less, not {fraction!r}")
+        self.image_size = tuple(image_size)
+        self.mean = tuple(mean)
+        self.std = tuple(std)
+        self.fraction = fraction
+        self.interpolation = interpolation
+        self.squash = squash
+
+    def build(self, input_shape):
+        _, *sides, channels = input_shape
+        if len(input_shape) != 4 or None in sides:
+            raise ValueError(
+                f"Preprocess needs a fixed image size: (batch, height, width, channels), not {input_shape}"
+            )
+        if not channels == len(self.mean) == len(self.std):
+            raise ValueError(f"images of {channels} channels need as many in mean={self.mean} and std={self.std}")
+
+    def call(self, inputs):
+        x = keras.ops.cast(inputs, "float32")
+        sides = tuple(x.shape[1:3])
+        for letters, side, whole, out in zip(
+            ("oh,bhwc->bowc", "ow,bhwc->bhoc"), sides, self._resized(sides), self.image_size, strict=True
+        ):
+            if not side == whole == out:
+                taps = keras.ops.convert_to_tensor(_taps(side, whole, out, self.interpolation), "float32")
+                x = keras.ops.einsum(letters, taps, x)
+        x = keras.ops.round(keras.ops.clip(x, 0, 255))
+        mean, std = (keras.ops.convert_to_tensor(values, "float32") for values in (self.mean, self.std))
+        return keras.ops.cast((x - mean) / std, self.compute_dtype)
+
+    def _resized(self, sides):
+        """Height and width of the whole image once it is resized."""
+        covered = [math.floor(side / self.fraction + 1e-9) for side in self.image_size]
+        if self.squash:
+            return covered
+        if sides == self.image_size:
+            return sides
+        (height, width), (high, wide) = sides, covered
+        return (high, high * width // height) if high * width >= wide * height else (wide * height // width, wide)
+
+    def compute_output_shape(self, input_shape):
+        return (input_shape[0], *self.image_size, input_shape[-1])
+
+    def get_config(self):
+        fields = ("image_size", "mean", "std", "fraction", "interpolation", "squash")
+        return {**super().get_config(), **{field: getattr(self, field) for field in fields}}
+
+
+@functools.lru_cache(maxsize=64)
+def _taps(side, whole, out, interpolation):
+    """What each of `out` pixels in the middle of a line takes of each of its `side`, when it is resized to `whole`.
+
+    An array [out, side] of NumPy's, which is no part of any graph.
+    """
+    kernel, radius = _KERNELS[interpolation]
+    scale, offset = whole / side, round((whole - out) / 2)
+    step = min(scale, 1.0)  # where the image shrinks, the kernel widens
+    rows = []
+    for i in range(out):
+        centre = (i + offset + 0.5) / scale - 0.5
+        distances = [abs(j - centre) * step for j in range(side)]
+        row = [kernel(distance) if distance < radius else 0.0 for distance in distances]
+        total = sum(row)
+        rows.append([tap / total for tap in row])
+    return keras.ops.convert_to_numpy(rows)

@@ -1,5 +1,11 @@
+import json
+import os
+import subprocess
+import sys
+
 import keras
 import numpy as np
+import PIL.Image
 import pytest
 
 from kerascnn.layers import (
@@ -11,6 +17,7 @@ from kerascnn.layers import (
     FractionalMaxPooling2D,
     LocalResponseNormalization,
     Maxout,
+    Preprocess,
 )
 
 
@@ -219,3 +226,107 @@ def test_local_response_normalization_survives_saving():
 def test_local_response_normalization_needs_a_centre(size):
     with pytest.raises(ValueError, match=f"size must be odd and 1 or more, not {size}"):
         LocalResponseNormalization(size)
+
+
+FILTERS = {"bilinear": 2, "bicubic": 3, "lanczos": 1}  # Pillow's numbers
+MEAN, STD = (100.0, 110.0, 120.0), (50.0, 60.0, 70.0)
+
+
+def pillows(image, whole, size, interpolation):
+    """An image resized to `whole` and cut in the middle, as Pillow does it."""
+    resized = PIL.Image.fromarray(image).resize(whole[::-1], FILTERS[interpolation])
+    top, left = (round((a - b) / 2) for a, b in zip(whole, size, strict=True))
+    return np.asarray(resized.crop((left, top, left + size[1], top + size[0])), np.float32)
+
+
+@pytest.mark.parametrize("interpolation", FILTERS)
+@pytest.mark.parametrize(
+    ("sides", "fields", "whole"),
+    [
+        ((90, 120), {}, (54, 73)),
+        ((120, 90), {}, (97, 73)),
+        ((30, 40), {"fraction": 1.0}, (48, 64)),
+        ((120, 90), {"squash": True, "fraction": 0.9}, (53, 71)),
+        ((48, 64), {"squash": True, "fraction": 0.9}, (53, 71)),
+        ((48, 64), {}, (48, 64)),
+    ],
+)
+def test_preprocess_is_pillows_resize_and_a_cut(sides, fields, whole, interpolation):
+    # Of little contrast: Pillow cuts off what the filters throw over the ends already between its two passes.
+    images = np.random.default_rng(0).integers(100, 156, (2, *sides, 3), np.uint8)
+    layer = Preprocess((48, 64), MEAN, STD, interpolation=interpolation, **fields)
+    expected = np.stack([pillows(image, whole, (48, 64), interpolation) for image in images])
+    for dtype in ("uint8", "int32", "float32"):
+        levels = np.asarray(layer(images.astype(dtype))) * np.float32(STD) + np.float32(MEAN)
+        np.testing.assert_allclose(levels, levels.round(), atol=1e-4)
+        assert np.abs(levels - expected).max() < 1.5  # Pillow rounds in between
+        assert np.abs(levels - expected).mean() < 0.3
+
+
+@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
+def test_preprocess_computes_in_float32(policy):
+    images = np.random.default_rng(0).uniform(0, 255, (2, 50, 60, 3)).astype("float32")
+    half, single = (Preprocess((48, 64), MEAN, STD, dtype=dtype) for dtype in (policy, "float32"))
+    y = half(images)
+    assert y.dtype == policy.removeprefix("mixed_")
+    np.testing.assert_array_equal(y, keras.ops.cast(single(images), y.dtype))
+
+
+def test_preprocess_survives_saving(tmp_path):
+    layer = Preprocess((12, 16), [1.0, 2.0, 3.0], [4.0, 5.0, 6.0], 0.9, "bicubic", True, name="p")
+    config = keras.saving.serialize_keras_object(layer)
+    assert config["registered_name"] == "kerascnn>Preprocess"
+    assert keras.saving.deserialize_keras_object(json.loads(json.dumps(config))).get_config() == layer.get_config()
+    image = keras.Input((20, 30, 3), dtype="uint8")
+    model = keras.Model(image, layer(image))
+    assert model.output_shape == (None, 12, 16, 3)
+    model.save(tmp_path / "model.keras")
+    x = np.random.default_rng(0).integers(0, 256, (2, 20, 30, 3), np.uint8)
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    np.testing.assert_allclose(loaded.predict(x, verbose=0), layer(x), atol=1e-5)  # compiled, and not
+
+
+@pytest.mark.parametrize(
+    ("fields", "shape", "says"),
+    [
+        (
+            {"interpolation": "nearest"},
+            (1, 9, 9, 3),
+            "interpolation must be bilinear or bicubic or lanczos, not 'nearest'",
+        ),
+        ({"fraction": 0}, (1, 9, 9, 3), "fraction must be more than 0, and 1 or less, not 0"),
+        ({}, (None, None, 9, 3), "Preprocess needs a fixed image size"),
+        ({}, (9, 9, 3), "Preprocess needs a fixed image size"),
+        ({}, (1, 9, 9, 1), "images of 1 channels need as many in mean="),
+    ],
+)
+def test_preprocess_refuses_what_cannot_be(fields, shape, says):
+    with pytest.raises(ValueError, match=says):
+        Preprocess((8, 8), MEAN, STD, **fields)(keras.KerasTensor(shape))
+
+
+JAX = """
+import sys
+import jax, keras, numpy as np
+from kerascnn.layers import Preprocess
+
+assert keras.backend.backend() == "jax"
+x = np.load(sys.argv[1])
+for squash in (False, True):
+    layer = Preprocess((24, 32), (100.0, 110.0, 120.0), (50.0, 60.0, 70.0), 0.9, "bicubic", squash)
+    np.save(f"{sys.argv[1]}.{squash}.npy", jax.jit(layer)(x))
+"""
+
+
+def test_preprocess_on_jax_is_that_on_tensorflow(tmp_path):
+    x = np.random.default_rng(0).integers(0, 256, (2, 50, 60, 3), np.uint8)
+    path = tmp_path / "x.npy"
+    np.save(path, x)
+    environment = os.environ | {"KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu", "PYTHONPATH": os.getcwd()}
+    done = subprocess.run([sys.executable, "-c", JAX, path], env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    for squash in (False, True):
+        ours = np.asarray(Preprocess((24, 32), MEAN, STD, 0.9, "bicubic", squash)(x))
+        theirs = np.load(f"{path}.{squash}.npy")
+        assert theirs.shape == (2, 24, 32, 3)
+        assert np.abs(theirs - ours).mean() < 1e-4  # a level now and then, where one half is rounded

@@ -1,4 +1,4 @@
-"""What there is to know of a model: its paper, its parameters and operations, what its stages give and see.
+"""What there is to know of a model: its paper, its size and work, what its stages give and see, published weights.
 
 kerascnn info NAME            as in kerascnn info resnet50
 kerascnn info NAME --FIELD=VALUE    the same with other fields, as in --input_shape=64,64,3 --norm=group
@@ -20,7 +20,7 @@ from absl import flags
 
 from kerascnn import console, registry
 
-from .list import short
+from .list import accuracy, short, side
 
 FORMATS = ("png", "svg", "pdf")
 
@@ -78,6 +78,7 @@ def given_fields(values, variant):
 def tell(variant, fields) -> None:
     """Builds the model and prints what is known of it. A ValueError where it cannot be built."""
     import kerascnn
+    from kerascnn.weights import catalog
 
     spec = registry.override(variant, fields)
     cost = kerascnn.complexity(kerascnn.create_model(variant.name, **{"pooling": spec.pooling, **fields}))
@@ -96,6 +97,16 @@ def tell(variant, fields) -> None:
         print(f"{name:22}{value}")
     print()
     table(["stage", "output", "parameters", "macs", "sees", "stride"], list(parts(cost.layers)))
+    if weights := list(map(described, catalog.known(variant.name))):
+        print()
+        table(["weights", "size", "classes", "top-1", "licence"], weights)
+
+
+def described(checkpoint):
+    """The row of published weights."""
+    top1 = accuracy(checkpoint.top1, checkpoint.top1_size)
+    size, classes = side(checkpoint.image_size), str(checkpoint.num_classes or "none")
+    return [checkpoint.source, size, classes, top1, checkpoint.license or "-"]
 
 
 def parts(layers):

@@ -1,9 +1,12 @@
 """The models, as a table: their size of image and classes, parameters, multiply-accumulates for one image.
 
 kerascnn list ['PATTERN']     as in kerascnn list 'resnet*' --max_params=25M --sort=macs
+kerascnn list --weights ['PATTERN']    the published weights of these models, or those whose source matches
 """
 
 import fnmatch
+import json
+import pathlib
 import re
 
 from absl import flags
@@ -16,6 +19,8 @@ SORTS = {
     "name": lambda item: [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", item[0])],
     "image_size": lambda item: item[1]["input_shape"][0],
 }
+# Read as a file: kerascnn.weights waits for Keras.
+CATALOG = pathlib.Path(registry.__file__).parent / "weights/catalog.json"
 UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9}
 
 
@@ -62,8 +67,43 @@ def select(facts, values, pattern):
     return dict(sorted(found.items(), key=SORTS[values.sort])) if values.sort else found
 
 
+def accuracy(top1: float | None, size: int | None) -> str:
+    """A published top-1 with the size of the images, "80.38 at 224", or a dash where there is none."""
+    return "-" if top1 is None else f"{round(top1, 2)}" + (f" at {size}" if size else "")
+
+
+def side(size) -> str:
+    """The size of images: 224, or 224x192 where they are not square."""
+    return "x".join(map(str, dict.fromkeys(size)))
+
+
+def published(models, pattern):
+    """The lines of the table of published weights of these models; ends the process where the pattern matches none."""
+    catalog = json.loads(CATALOG.read_text("utf-8"))["checkpoints"]
+    rows = [(source, model, fields) for model in models for source, fields in catalog.get(model, {}).items()]
+    names = [(model, source, source.partition(":")[2]) for source, model, _ in rows]
+    found = [row for row, known in zip(rows, names, strict=True) if fnmatch.filter(known, pattern)]
+    if not found:
+        offer = registry.close_names(pattern, dict.fromkeys(name for known in names for name in known))
+        console.fail(f"no weights match {pattern!r}: {offer}")
+    yield ["weights", "model", "size", "crop", "top-1", "licence"]
+    for source, model, fields in found:
+        top1 = accuracy(fields["top1"], fields["top1_size"])
+        yield [source, model, side(fields["image_size"]), f"{fields['crop']:.3g}", top1, fields["license"] or "-"]
+
+
+def show(rows) -> None:
+    """Prints rows of text: words to the left, numbers to the right."""
+    rows = list(rows)
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for source, model, size, crop, top1, licence in rows:
+        words = f"{source:{widths[0]}}  {model:{widths[1]}}"
+        print(f"{words}  {size:>{widths[2]}}  {crop:>{widths[3]}}  {top1:>{widths[4]}}  {licence}")
+
+
 def main() -> None:
     values = flags.FlagValues()
+    flags.DEFINE_boolean("weights", False, "the published weights in place of the models", flag_values=values)
     flags.DEFINE_list("family", [], "only of this family, or of several: resnet,vgg", flag_values=values)
     flags.DEFINE_string("max_params", None, "at most so many parameters, such as 25M", flag_values=values)
     flags.DEFINE_string("max_macs", None, "at most so many multiply-accumulates, such as 1G", flag_values=values)
@@ -71,6 +111,8 @@ def main() -> None:
     patterns = console.parse_flags(values, __doc__)
     if len(patterns) > 1:
         console.fail("one pattern at most; quote it, so that the shell leaves it alone: 'resnet*'.")
+    if values.weights:
+        return show(published(select(registry.facts(), values, "*"), patterns[0] if patterns else "*"))
     found = select(registry.facts(), values, patterns[0] if patterns else "*")
     name_width = max(map(len, found)) + 2
     family_width = max(len(fact["family"]) for fact in found.values()) + 2

@@ -1,6 +1,7 @@
 """Writes what torchvision and timm compute in float64, for the tests that hold our models to them.
 
-    python -m tools.torch_golden        in an environment with torch, torchvision and timm
+    python -m tools.torch_golden            in an environment with torch, torchvision and timm
+    python -m tools.torch_golden forms      timm's other architectures that kerascnn/weights/catalog.json has
 
 Their checkpoints are made up: every tensor is drawn from its name and shape, so that none has to be downloaded and ours
 can be filled alike. float64, because made-up weights drive some deep nets into chaos: seresnet50's logits in float32
@@ -11,12 +12,15 @@ import gzip
 import json
 import pathlib
 import re
+import sys
 import zlib
 
 import numpy as np
 
 FOLDER = pathlib.Path(__file__).parent.parent / "tests/golden"
 PATH = FOLDER / "torch_float64.json.gz"
+FORMS = FOLDER / "torch_forms.json.gz"
+CATALOG = FOLDER.parent.parent / "kerascnn/weights/catalog.json"
 FACTS = FOLDER.parent.parent / "kerascnn/models/facts.json"  # read as a file: Keras need not be installed here
 SIZE = 96
 
@@ -90,15 +94,35 @@ def facts(model):
 
 def main():
     ours = set(json.loads(FACTS.read_text()))
-    found, versions = {}, {}
-    for library, (names, make, versions[library]) in libraries().items():
-        for name in names:
-            if our_name(name) in ours:
-                print(f"{library}/{name}", flush=True)
-                found[f"{library}/{name}"] = facts(make(name))
+    known = libraries()
+    if sys.argv[1:] == ["forms"]:
+        wanted = catalogued() - {full.partition("/")[2] for full in read(PATH)["models"]}
+        write(FORMS, known, [("timm", name) for name in known["timm"][0] if name in wanted])
+    else:
+        names = ((library, name) for library, (names, *_) in known.items() for name in names)
+        write(PATH, known, [row for row in names if our_name(row[1]) in ours])
+
+
+def catalogued():
+    """Returns timm's architectures in the catalogue of weights."""
+    rows = json.loads(CATALOG.read_text())["checkpoints"].values()
+    return {source[5:].partition(".")[0] for row in rows for source in row if source.startswith("timm:")}
+
+
+def read(path):
+    return json.loads(gzip.decompress(path.read_bytes()))
+
+
+def write(path, known, rows):
+    """Writes the facts of each (library, name) into a file."""
+    found = {}
+    for library, name in rows:
+        print(f"{library}/{name}", flush=True)
+        found[f"{library}/{name}"] = facts(known[library][1](name))
+    versions = {library: version for library, (*_, version) in known.items()}
     text = json.dumps({"versions": versions, "size": SIZE, "models": found})
-    PATH.write_bytes(gzip.compress(text.encode(), mtime=0))
-    print(f"wrote {len(found)} models to {PATH}")
+    path.write_bytes(gzip.compress(text.encode(), mtime=0))
+    print(f"wrote {len(found)} models to {path}")
 
 
 if __name__ == "__main__":

@@ -250,18 +250,50 @@ def center(*, fraction: float = 0.875, interpolation: Interpolation = "bilinear"
       antialias: as Pillow does it.
     """
     _require(0 < fraction <= 1, f"center(fraction={fraction}): a number above 0 and up to 1 is wanted.")
+
+    def resized(sides, size):
+        covered = _covered(size, fraction)
+        # Whole numbers, for which side fits tighter: covered / sides is to be the same for both, and enough for both.
+        by_height = tf.stack([covered[0], covered[0] * sides[1] // sides[0]])
+        by_width = tf.stack([covered[1] * sides[0] // sides[1], covered[1]])
+        covering = tf.where(covered[0] * sides[1] >= covered[1] * sides[0], by_height, by_width)
+        return tf.where(tf.reduce_all(tf.equal(sides, size)), sides, covering)
+
+    return _central(resized, f"centre, {fraction:.1%}", interpolation, antialias)
+
+
+def squash(*, fraction: float = 1.0, interpolation: Interpolation = "bilinear", antialias: bool = True) -> Crop:
+    """The centre of the image after a resize that does not keep its form; with fraction=1, all of the image.
+
+    Each side of the size is divided by the fraction and rounded down, and the image is resized to that, also one of the
+    size itself; the first pixel is as for `center`. So it is in timm, whose `crop_mode` has this name.
+
+    Args:
+      fraction: the size as a share of what it is cut from.
+      interpolation, antialias: as for `center`.
+    """
+    _require(0 < fraction <= 1, f"squash(fraction={fraction}): a number above 0 and up to 1 is wanted.")
+    words = f"squashed centre, {fraction:.1%}"
+    return _central(lambda sides, size: _covered(size, fraction), words, interpolation, antialias)
+
+
+CROPS = {function.__name__: function for function in (random_resized, scale_jitter, pad, resize, center, squash)}
+
+
+def _covered(size, fraction):
+    """What the size is `fraction` of, in whole pixels."""
+    return tf.constant([math.floor(side / fraction + 1e-9) for side in size], tf.int64)
+
+
+def _central(resized, words, interpolation, antialias):
+    """A `Crop` out of the middle of the image, resized to what `resized(sides, size)` says, int64 [2]."""
     _, radius = decode.FILTERS[interpolation]
 
     def plan(u, sides, size):
         sides = tf.cast(sides, tf.int64)
-        covered = tf.constant([math.floor(side / fraction + 1e-9) for side in size], tf.int64)
-        # Whole numbers, for which side fits tighter: covered / sides is to be the same for both, and enough for both.
-        by_height = tf.stack([covered[0], covered[0] * sides[1] // sides[0]])
-        by_width = tf.stack([covered[1] * sides[0] // sides[1], covered[1]])
-        resized = tf.where(covered[0] * sides[1] >= covered[1] * sides[0], by_height, by_width)
-        resized = tf.where(tf.reduce_all(tf.equal(sides, size)), sides, resized)
-        scale = tf.cast(resized, tf.float32) / tf.cast(sides, tf.float32)
-        offset = tf.round(tf.cast(resized - size, tf.float32) / 2)
+        whole = resized(sides, size)
+        scale = tf.cast(whole, tf.float32) / tf.cast(sides, tf.float32)
+        offset = tf.round(tf.cast(whole - size, tf.float32) / 2)
         # The pixels that the filter reaches, and one more, for a JPEG's colours differ beside the edge of a window.
         reach = 1 + radius * (tf.maximum(1.0, 1 / scale) if antialias else 1.0)
         start = tf.maximum(tf.floor(offset / scale - reach), 0.0)
@@ -273,10 +305,7 @@ def center(*, fraction: float = 0.875, interpolation: Interpolation = "bilinear"
         scale, offset = rest
         return decode.resample(part, size, scale, offset, interpolation, antialias)
 
-    return Crop(0, plan, finish, lambda u, height, width: f"centre, {fraction:.1%}")
-
-
-CROPS = {function.__name__: function for function in (random_resized, scale_jitter, pad, resize, center)}
+    return Crop(0, plan, finish, lambda u, height, width: words)
 
 
 def _windowed(draws, window, interpolation, antialias):

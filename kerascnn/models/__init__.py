@@ -11,8 +11,7 @@ import keras
 from kerascnn import registry
 from kerascnn.classifier import Classifier
 from kerascnn.registry import list_models as list_models
-from kerascnn.weights import form_of
-from kerascnn.weights import load as load_weights
+from kerascnn.weights import open_weights, tell
 
 # The families, in the order in which their models are listed.
 for _family in (
@@ -59,11 +58,15 @@ def create_model(
 
     Args:
         name: one of `list_models()`.
-        num_classes: 0 gives the pooled features in place of logits.
+        num_classes: 0 gives the pooled features in place of logits. With weights for another number, all but the
+            classifier is theirs, and the classifier is random.
         input_shape: (height, width, channels); height and width may be None where the model has no fully connected
-            layer but its last.
-        weights: the path of a `.safetensors` file as torchvision and timm name it, or of a `.weights.h5` or `.keras`
-            file; without it the weights are random.
+            layer but its last. With weights for other channels, the first kernel is summed or repeated, so that images
+            whose channels are all the same give what they gave.
+        weights: `timm:resnet50.a1_in1k` or `hf:OWNER/REPOSITORY`, from the Hugging Face hub; `keras:imagenet`, what
+            keras.applications downloads; the path of a `.safetensors` file with the names of torchvision, timm or our
+            own, or of a `.weights.h5` or `.keras` file; or a run's folder. `kerascnn list --weights` shows what there
+            is. The model takes the form that they need. Without it the weights are random.
         pooling: "avg", "max", "catavgmax" for both, or None, which with num_classes=0 gives the feature map.
         dropout: the rate ahead of the classifier.
         drop_path: the rate of stochastic depth at the last block (https://arxiv.org/abs/1603.09382).
@@ -72,7 +75,8 @@ def create_model(
             (averages over height, width and channels), "instance" (over height and width) or "none".
 
     Where a field asks for more outputs, as include_aux=True does, the model gives a list, the logits first. It keeps
-    its name and its overrides as `model.variant` and `model.overrides`.
+    its name and its overrides as `model.variant` and `model.overrides`, and where its weights come from as
+    `model.weights_source`.
 
     Of these, None means the variant's own, but for `weights` and `pooling`. Raises a ValueError for an unknown name or
     field, which offers the close ones, and for a value that cannot be.
@@ -80,8 +84,15 @@ def create_model(
     variant = registry.lookup(name)
     given = {"num_classes": num_classes, "input_shape": input_shape, "dropout": dropout, "drop_path": drop_path}
     given = {field: value for field, value in given.items() if value is not None}
-    form = {} if weights is None else form_of(weights, name)
-    spec = registry.override(variant, {"pooling": pooling, **form, **given, **overrides})
+    published: dict[str, object] = {}
+    if weights is not None:
+        opened = open_weights(weights, name)
+        published = dict(opened.form or {})
+        if opened.num_classes is not None:
+            published["num_classes"] = opened.num_classes
+    spec = registry.override(variant, {"pooling": pooling, **published, **given, **overrides})
+    if weights is not None:
+        opened.check(name, spec)
     # Weights get their values when the scope ends, which is quicker: TensorFlow names them one by one inside layers.
     with keras.StatelessScope():
         image = keras.Input(spec.input_shape, name="image")
@@ -92,7 +103,9 @@ def create_model(
         model = Classifier(image, [x, *aux] if aux else x, name=name)
     model.remember(name, registry.differences(variant, spec))
     if weights is not None:
-        load_weights(model, weights)
+        same = num_classes is None or num_classes == opened.num_classes
+        tell(model, opened, opened.assign(model, classifier=same, channels=input_shape is not None))
+        model.weights_source = opened.source
     return model
 
 

@@ -1,100 +1,177 @@
-"""Where pretrained weights come from, and how they are laid onto a model."""
+"""Where pretrained weights come from, and how they are laid onto a model.
 
-import contextlib
+    kerascnn.create_model("resnet50", weights="timm:resnet50.a1_in1k")
+
+`weights.catalog` knows the published checkpoints; `preprocessing` and `decode_predictions` are what belongs to each.
+"""
+
+import dataclasses
+import glob
+import logging
 import os
-import zipfile
+from collections.abc import Mapping
+from typing import Any
 
-import h5py
 import keras
 import numpy as np
-import safetensors
 
 from kerascnn import registry
-from kerascnn.weights import torch_names
+from kerascnn.weights import applications, catalog, files, hub, keras_names, names, torch_names
+from kerascnn.weights.catalog import Checkpoint
 from kerascnn.weights.forms import form as form
+from kerascnn.weights.saving import save as save
+from kerascnn.weights.saving import save_timm as save_timm
+from kerascnn.weights.transforms import decode_predictions as decode_predictions
+from kerascnn.weights.transforms import preprocessing as preprocessing
+from kerascnn.weights.transforms import preprocessing_layer as preprocessing_layer
+
+# Of a model's overrides, what leaves its function as it is once it is trained, or is for its user to say.
+FREE = {
+    "num_classes", "input_shape", "pooling", "dropout", "drop_path", "drop_block", "drop_connect", "rematerialize",
+    "initializer", "zero_init_residual", "bn_momentum", "output_stride",
+}  # fmt: skip
 
 
-def form_of(source: str | os.PathLike[str], name: str) -> dict:
-    """Returns the overrides that the model `name` needs to carry the weights of a file: none for a file of our own."""
-    path = os.fspath(source)
-    if not path.endswith(".safetensors"):
-        return {}
-    with _opened(path) as file:
-        names = set(file.keys())
-    try:
-        library = torch_names.library_of(registry.lookup(name), names)
-    except ValueError as error:
-        raise ValueError(f"{path} does not fit {name}: {error}") from None
-    return form(library, name)
+@dataclasses.dataclass(frozen=True)
+class Opened:
+    """A checkpoint that is at hand.
 
-
-def load(model: keras.Model, source: str | os.PathLike[str]) -> None:
-    """Loads weights into a model from a `.weights.h5` or `.keras` file that Keras wrote, or from `.safetensors`.
-
-    Layers are found by name, in a `.safetensors` file by the names of torchvision or timm. Nothing is loaded unless the
-    file and the model agree in every tensor: else a ValueError names what does not fit. Only tensors are read from the
-    file, never code.
+    Attributes:
+      source: as it was asked for.
+      naming: whose names its tensors have: "torchvision", "timm", "keras" or "kerascnn".
+      tensors: by their names; they are read when they are used.
+      form: the overrides that a model needs to carry them; None where that is not known.
+      num_classes: of its classifier; None where it has none, or where only the model can tell.
+      checkpoint: what is published of it, if it is known.
     """
-    path = os.fspath(source)
-    if path.endswith(".safetensors"):
-        with _opened(path) as file:
-            torch_names.assign(model, {name: file.get_tensor(name) for name in file.keys()}, source=path)  # noqa: SIM118
-        return
-    if not path.endswith((".weights.h5", ".keras")):
-        raise ValueError(
-            f"weights={path!r}: give the path of a .safetensors, .weights.h5 or .keras file. Pickles, as .pth and .pt "
-            "files are, are never loaded, because they can run code"
+
+    source: str
+    naming: str
+    tensors: Mapping[Any, np.ndarray]
+    form: Mapping[str, Any] | None = None
+    num_classes: int | None = None
+    checkpoint: Checkpoint | None = None
+
+    def check(self, name: str, spec: registry.Spec) -> None:
+        """Raises a ValueError where a spec of the model `name` asks for another norm or activation than the weights."""
+        if self.form is None:
+            return
+        published = registry.override(registry.lookup(name), self.form)
+        for field in ("norm", "activation"):
+            mine, theirs = getattr(spec, field), getattr(published, field)
+            if mine != theirs:
+                raise ValueError(
+                    f"{name}: {field}={mine!r} contradicts the weights {self.source}, "
+                    f"which are for {field}={theirs!r}: leave out one of both"
+                )
+
+    def assign(self, model: keras.Model, **adapting: bool) -> list[str]:
+        """Gives a model these weights, all or none; see kerascnn.weights.names.assign."""
+        if self.naming == "keras":
+            return keras_names.assign(model, self.tensors, self.source, **adapting)
+        if self.naming == "kerascnn":
+            return _assign_ours(model, self.tensors, self.source, **adapting)
+        return torch_names.assign(model, self.tensors, self.naming, self.source, **adapting)
+
+
+def open_weights(source: str | os.PathLike[str], name: str) -> Opened:
+    """Finds weights for the model `name`, downloads them if need be, and reads what their names tell.
+
+    Args:
+      source: `timm:ARCHITECTURE.TAG`, `hf:OWNER/REPOSITORY` or `keras:imagenet`; the path of a `.safetensors`,
+        `.weights.h5` or `.keras` file; or a folder: of a run, or with `model.safetensors` and timm's `config.json`.
+      name: of the model.
+
+    Raises:
+      ValueError: no such checkpoint, one of another model, or a damaged file.
+      OSError: a file that is missing, or cannot be downloaded.
+    """
+    text = os.fspath(source)
+    variant = registry.lookup(name)
+    if text.startswith("keras:"):
+        checkpoint = catalog.find(text, name)
+        published = applications.tensors(checkpoint, applications.download(checkpoint))
+        return Opened(text, "keras", published, checkpoint.form, checkpoint.num_classes, checkpoint)
+    if text.startswith("timm:"):
+        return _published(catalog.find(text, name), name, lambda: hub.weights_file(text))
+    if text.startswith("hf:"):
+        return _published(catalog.from_config(text, hub.config(text)), name, lambda: hub.weights_file(text))
+    config = os.path.join(text, "config.json")
+    if os.path.isfile(config):
+        checkpoint = catalog.from_config(text, files.read_json(config))
+        return _published(checkpoint, name, lambda: os.path.join(text, "model.safetensors"))
+    path = _of_run(text) if os.path.isdir(text) else text
+    tensors, said = files.read(path)
+    if said.get("variant", name) != name:
+        raise ValueError(f"{path} holds the weights of {said['variant']}, not of {name}")
+    if path.endswith(".safetensors") and not any("/" in key for key in tensors):
+        try:
+            naming = torch_names.library_of(variant, tensors)
+        except ValueError as error:
+            raise ValueError(f"{path} does not fit {name}: {error}") from None
+        return Opened(path, naming, tensors, form(naming, name), torch_names.num_classes(variant, naming, tensors))
+    known = {key: value for key, value in said["overrides"].items() if key not in FREE} if "overrides" in said else None
+    kernels = [tensors[key] for key in (f"{names.CLASSIFIER}/kernel", f"{names.CLASSIFIER}/0") if key in tensors]
+    return Opened(path, "kerascnn", tensors, known, kernels[0].shape[-1] if kernels else None)
+
+
+def load(model: keras.Model, source: str | os.PathLike[str]) -> list[str]:
+    """Gives a model weights from any source that `open_weights` takes.
+
+    Nothing is assigned unless the source and the model agree in every tensor: else a ValueError names what does not
+    fit. Only tensors are read, never code. Returns the names of tensors that no model uses, such as counters.
+    """
+    return open_weights(source, model.variant).assign(model)
+
+
+def _published(checkpoint, name, path):
+    """A checkpoint of a library of PyTorch; `path` gives its file, which is asked for once it fits the model."""
+    if checkpoint.model != name:
+        raise ValueError(f"{checkpoint.source} holds the weights of {checkpoint.model}, not of {name}")
+    tensors, _ = files.read(path())
+    naming = torch_names.table(registry.lookup(name), checkpoint.naming)
+    return Opened(checkpoint.source, naming, tensors, checkpoint.form, checkpoint.num_classes, checkpoint)
+
+
+def _of_run(folder):
+    """The model that a run ended with, or its newest checkpoint."""
+    ended = os.path.join(folder, "model.keras")
+    if os.path.isfile(ended):
+        return ended
+    found = glob.glob(os.path.join(folder, "checkpoints", "step-*.npz"))
+    if not found:
+        raise FileNotFoundError(
+            f"no weights in the folder {folder}: a run's folder has model.keras or checkpoints, and another's "
+            "model.safetensors and config.json"
         )
-    stored = _read(path)
-    values = []
-    for layer in model.layers:
-        tensors = stored.pop(layer.name, [])
-        for i, weight in enumerate(layer.weights):
-            where = f"{layer.name}/{weight.name}"
-            if i >= len(tensors):
-                raise ValueError(f"{path} does not fit {model.name}: it has no {where}")
-            if tensors[i].shape != tuple(weight.shape):
-                shapes = f"{tensors[i].shape} in the file, {tuple(weight.shape)} in the model"
-                raise ValueError(f"{path} does not fit {model.name}: {where} is {shapes}")
-            values.append((weight, tensors[i]))
-        if len(tensors) > len(layer.weights):
-            raise ValueError(f"{path} does not fit {model.name}: {layer.name} has more tensors in the file")
-    if stored:
-        raise ValueError(f"{path} does not fit {model.name}, which has no {next(iter(stored))}")
-    for weight, value in values:
-        weight.assign(value)
+    return max(found, key=lambda path: (len(path), path))
 
 
-@contextlib.contextmanager
-def _opened(path):
-    """A .safetensors file, whose tensors are read one by one."""
-    if not os.path.isfile(path):
-        raise FileNotFoundError(f"no weights file {path}")
-    try:
-        with safetensors.safe_open(path, "numpy") as file:
-            yield file
-    except (safetensors.SafetensorError, OSError) as error:
-        raise ValueError(f"{path} is damaged, or not a safetensors file: {error}") from error
+def _assign_ours(model, tensors, source, **adapting):
+    """Tensors by our own names; those that Keras wrote have numbers in place of the weights' names."""
+    layers = {layer.name: layer for layer in model.layers}
+
+    def named(name):
+        layer, _, weight = name.rpartition("/")
+        kinds = [variable.name for variable in layers[layer].weights] if layer in layers else []
+        return f"{layer}/{kinds[int(weight)]}" if weight.isdigit() and int(weight) < len(kinds) else name
+
+    return names.assign(
+        model,
+        {named(name): tensor for name, tensor in tensors.items()},
+        [("(.*)", str)],
+        source,
+        key=lambda layer, weight: f"{layer}/{weight}",
+        layout=lambda tensor, layer, weight: tensor,
+        unused=lambda name: False,
+        **adapting,
+    )
 
 
-def _read(path):
-    """The tensors of each layer that has any."""
-    if not os.path.isfile(path):
-        raise FileNotFoundError(f"no weights file {path}")
-    try:
-        if path.endswith(".keras"):
-            with zipfile.ZipFile(path) as archive, archive.open("model.weights.h5") as file:
-                return _tensors(file)
-        return _tensors(path)
-    except (OSError, KeyError, zipfile.BadZipFile) as error:
-        raise ValueError(f"{path} is damaged, or not a file that Keras wrote: {error}") from error
-
-
-def _tensors(file):
-    layers = {}
-    with h5py.File(file) as h5:
-        for group in h5["layers"].values():
-            variables = group["vars"]
-            if len(variables):
-                layers[variables.attrs["name"]] = [np.asarray(variables[str(i)]) for i in range(len(variables))]
-    return layers
+def tell(model: keras.Model, opened: Opened, left_out: list[str]) -> None:
+    """Says which tensors of a checkpoint the model has no use for; counters of PyTorch's norms are none."""
+    named = [name for name in left_out if not name.endswith("num_batches_tracked")]
+    if named:
+        rest = f" and {len(named) - 6} more" if len(named) > 6 else ""
+        told = f"of {opened.source} it does not use {', '.join(named[:6])}{rest}"
+        logging.getLogger("kerascnn").warning("%s: %s", model.name, told)

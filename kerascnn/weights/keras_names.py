@@ -211,17 +211,20 @@ def tensors_of(model: keras.Model) -> dict[tuple[str, str], np.ndarray]:
     }
 
 
-def assign(model: keras.Model, tensors: Mapping[tuple[str, str], np.ndarray], source: str = "the file") -> None:
+def assign(
+    model: keras.Model, tensors: Mapping[tuple[str, str], np.ndarray], source: str = "the file", **adapting: bool
+) -> list[str]:
     """Gives a model the weights of one of keras.applications: arrays by the names of layer and weight.
 
     Nothing is assigned unless every weight has its array and every array its weight: else a ValueError lists all that
-    do not. `source` is what errors call the arrays.
+    do not. `source` is what errors call the arrays. `adapting` is `classifier` and `channels` of
+    kerascnn.weights.names.assign. Returns the names of the arrays that were left out.
     """
     variant = registry.lookup(model.variant)
     if variant.family not in TABLES:
         raise ValueError(f"{source} does not fit {model.name}: keras.applications has no model of its family")
     rules = TABLES[variant.family](registry.override(variant, model.overrides))
-    names.assign(
+    return names.assign(
         model,
         {f"{layer}/{RENAMED.get(kind, kind)}": tensor for (layer, kind), tensor in tensors.items()},
         rules,
@@ -229,6 +232,7 @@ def assign(model: keras.Model, tensors: Mapping[tuple[str, str], np.ndarray], so
         key=lambda layer, weight: f"{layer}/{weight}",
         layout=lambda tensor, layer, weight: _without_space(tensor, tuple(weight.shape)),
         unused=lambda name: name.startswith(UNUSED),
+        **adapting,
     )
 
 

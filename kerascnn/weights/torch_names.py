@@ -314,13 +314,31 @@ def library_of(variant: registry.Variant, found: Collection[str]) -> str:
     raise ValueError(f"the tensors are not named as {variant.name}'s are; its names are {known}")
 
 
+def table(variant: registry.Variant, library: str) -> str:
+    """Returns the library whose table names the tensors of a variant in that library's checkpoints."""
+    tables = TABLES.get(variant.family, {})
+    if not tables:
+        raise ValueError(f"no names are known for the weights of {variant.name} in any other library")
+    return library if library in tables else next(iter(tables))
+
+
+def num_classes(variant: registry.Variant, library: str, tensors: Mapping[str, np.ndarray]) -> int:
+    """Returns how many classes a checkpoint of a variant tells apart: its classifier is among the tensors."""
+    return tensors[f"{translate(TABLES[variant.family][library](variant.spec), 'logits')}.weight"].shape[0]
+
+
 def assign(
-    model: keras.Model, tensors: Mapping[str, np.ndarray], library: str | None = None, source: str = "the file"
-) -> None:
-    """Gives a model the tensors of a PyTorch state dict.
+    model: keras.Model,
+    tensors: Mapping[str, np.ndarray],
+    library: str | None = None,
+    source: str = "the file",
+    **adapting: bool,
+) -> list[str]:
+    """Gives a model the tensors of a PyTorch state dict; returns the names of those that were left out.
 
     Nothing is assigned unless every weight has its tensor and every tensor its weight: else a ValueError lists all that
-    do not. `library` is whose naming it is, else the names tell; `source` is what errors call the tensors.
+    do not. `library` is whose naming it is, else the names tell; `source` is what errors call the tensors. `adapting`
+    is `classifier` and `channels` of kerascnn.weights.names.assign.
     """
     variant = registry.lookup(model.variant)
     spec = registry.override(variant, model.overrides)
@@ -329,7 +347,7 @@ def assign(
     except ValueError as error:
         raise ValueError(f"{source} does not fit {model.name}: {error}") from None
     unused = UNUSED.get(variant.family, ())
-    names.assign(
+    return names.assign(
         model,
         tensors,
         TABLES[variant.family][library](spec),
@@ -337,6 +355,7 @@ def assign(
         key=lambda module, weight: f"{module}.{SUFFIX[weight]}",
         layout=lambda tensor, layer, weight: to_keras(tensor, layer, weight, _flattened(model, layer)),
         unused=lambda name: name.startswith(unused) or name.endswith("num_batches_tracked"),
+        **adapting,
     )
 
 

@@ -57,6 +57,7 @@ TEXTS = [
     "center",
     "center(fraction=1)",
     "center(fraction=0.7, interpolation='lanczos', antialias=False)",
+    "squash(fraction=0.9, interpolation='bicubic')",
 ]
 
 
@@ -221,7 +222,32 @@ def test_center_of_another_form_covers_the_size(sides):
     assert np.abs(np.int32(ours) - np.int32(theirs)).max() <= 2
 
 
-@pytest.mark.parametrize("text", ["center", "center(fraction=0.5, interpolation='lanczos')", "resize", "pad(pixels=0)"])
+@pytest.mark.parametrize("interpolation", FILTERS)
+@pytest.mark.parametrize(
+    ("sides", "fraction"), [((375, 500), 0.875), ((500, 333), 0.95), ((60, 40), 0.7), ((600, 801), 1.0), (SIZE, 0.8)]
+)
+def test_squash_is_pillows_resize_of_all_and_then_a_cut(sides, fraction, interpolation):
+    image, (height, width) = photo(*sides), SIZE
+    cut = crop.parse(f"squash(fraction={fraction}, interpolation='{interpolation}')")
+    encoded = file(image)
+    high, wide = int(height / fraction), int(width / fraction)
+    left, top = round((wide - width) / 2), round((high - height) / 2)
+    for original, ours in (
+        (image, cut.image(np.asarray(image), [], SIZE)),
+        (PIL.Image.open(io.BytesIO(encoded)), cut.encoded(encoded, [], SIZE, 3)),
+    ):
+        theirs = original.resize((wide, high), FILTERS[interpolation]).crop((left, top, left + width, top + height))
+        assert difference(ours, theirs) < 0.3
+
+
+def test_all_of_an_image_squashed_is_the_crop_resize():
+    image = np.asarray(photo(200, 300))
+    np.testing.assert_array_equal(crop.squash().image(image, [], SIZE), crop.resize().image(image, [], SIZE))
+
+
+@pytest.mark.parametrize(
+    "text", ["center", "center(fraction=0.5, interpolation='lanczos')", "resize", "pad(pixels=0)", "squash"]
+)
 def test_an_image_of_the_size_is_left_alone(text):
     cut = crop.parse(text)
     image = np.random.default_rng(0).integers(0, 256, (*SIZE, 3), np.uint8)
@@ -278,6 +304,7 @@ def test_padding_moves_everywhere_up_to_its_width():
         ("pad(pixels=2)", [0, 0.99], "moved by (-2, 2)"),
         ("resize", [], "all of it"),
         ("center", [], "centre, 87.5%"),
+        ("squash", [], "squashed centre, 100.0%"),
     ],
 )
 def test_description(text, u, words):
@@ -301,6 +328,7 @@ def test_bad_files_are_errors(text):
         ("center(fraktion=1)", "no parameter 'fraktion'"),
         ("center(fraction=0)", r"center\(fraction=0\): a number above 0"),
         ("center(fraction=1.1)", "up to 1"),
+        ("squash(fraction=0)", r"squash\(fraction=0\): a number above 0"),
         ("center(interpolation='nearest')", "'bilinear' or 'bicubic' or 'lanczos' is wanted"),
         ("random_resized(scale=(0, 1))", "0 < lowest <= highest <= 1"),
         ("random_resized(scale=(0.5, 0.4))", "0 < lowest <= highest <= 1"),

@@ -6,6 +6,7 @@ import pytest
 from PIL import Image
 
 from kerascnn import registry
+from kerascnn.weights import catalog
 from tools import info
 
 
@@ -40,6 +41,14 @@ def test_fields_are_flags(monkeypatch, capsys):
     open_end = ("--num_classes=0", "--pooling=None", "--input_shape=16,16,3")
     assert "stage3    4x4x64" in told(monkeypatch, capsys, "resnet20_cifar", *open_end)
     assert "conv_bias=True" in told(monkeypatch, capsys, "resnet20_cifar", "--conv_bias")
+
+
+def test_published_weights_stand_below(monkeypatch, capsys):
+    text = told(monkeypatch, capsys, "mobilenet_v1", "--input_shape=32,32,3").partition("\n\nweights")[2]
+    heading, *rows = (line.split() for line in text.splitlines())
+    assert heading == ["size", "classes", "top-1", "licence"]
+    assert [row[0] for row in rows] == [checkpoint.source for checkpoint in catalog.known("mobilenet_v1")]
+    assert rows[-1] == ["keras:imagenet", "224", "1000", "70.4", "at", "224", "-"]
 
 
 def test_help_shows_the_fields_of_the_model(monkeypatch, capsys):

@@ -2,12 +2,14 @@
 
 import os
 import pathlib
+import re
 import subprocess
 import sys
 
 import pytest
 
 from kerascnn import registry
+from kerascnn.weights import catalog
 from tools import list as tool
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -103,6 +105,10 @@ def test_sorted_by_name_and_image_size(monkeypatch, capsys):
         (["resnet50", "--max_params=1M"], "none of the models that match 'resnet50' is within these limits"),
         (["lenet5", "--family=resnet"], "none of the models that match 'lenet5'"),
         (["--max_param=1M"], "max_params"),
+        (["--weights", "resnet5O"], "no weights match 'resnet5O': did you mean resnet50"),
+        (["--weights", "lenet5"], "no weights match 'lenet5'"),
+        (["--weights", "a", "b"], "one pattern"),
+        (["--weights", "--family=resnett"], "no family 'resnett'"),
     ],
 )
 def test_wrong_input_ends_with_2_and_one_line(arguments, offer, monkeypatch, capsys):
@@ -114,8 +120,43 @@ def test_wrong_input_ends_with_2_and_one_line(arguments, offer, monkeypatch, cap
     assert errors.startswith("error: ") and offer in errors
 
 
-def test_it_answers_without_keras():
-    code = "import sys; sys.argv = ['list', 'lenet*']; from tools import list; list.main(); print(*sys.modules)"
+@pytest.mark.parametrize(("arguments", "name"), [(["lenet*"], "lenet5"), (["--weights", "vgg*"], "timm:vgg16.tv_in1k")])
+def test_it_answers_without_keras(arguments, name):
+    code = f"import sys; sys.argv = ['list', *{arguments}]; from tools import list; list.main(); print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, env=os.environ)
-    assert done.returncode == 0 and "lenet5" in done.stdout
+    assert done.returncode == 0 and name in done.stdout
     assert not {"keras", "tensorflow", "numpy", "jax"} & set(done.stdout.split())
+
+
+def listed_weights(monkeypatch, capsys, *arguments):
+    monkeypatch.setattr(sys, "argv", ["kerascnn list", "--weights", *arguments])
+    tool.main()
+    heading, *rows = capsys.readouterr().out.splitlines()
+    assert heading.split() == ["weights", "model", "size", "crop", "top-1", "licence"]
+    column = heading.index("licence")
+    assert all(row[column - 2 : column] == "  " and row[column] != " " and row == row.rstrip() for row in rows)
+    return [tuple(re.split(r"  +", row)) for row in rows]
+
+
+def test_weights_in_the_order_of_the_zoo(monkeypatch, capsys):
+    rows = listed_weights(monkeypatch, capsys)
+    assert [row[:2] for row in rows] == [(checkpoint.source, checkpoint.model) for checkpoint in catalog.known()]
+    assert ("timm:resnet50.a1_in1k", "resnet50", "224", "0.95", "80.38 at 224", "apache-2.0") in rows
+    assert ("keras:imagenet", "mobilenet_v1_025", "224", "0.875", "-", "-") in rows
+
+
+def test_weights_by_pattern_family_and_order(monkeypatch, capsys):
+    by_model = listed_weights(monkeypatch, capsys, "resnet50")
+    assert {row[1] for row in by_model} == {"resnet50"} and len(by_model) == len(catalog.known("resnet50"))
+    assert {row[0] for row in listed_weights(monkeypatch, capsys, "keras:*")} == {"keras:imagenet"}
+    assert listed_weights(monkeypatch, capsys, "*tv2_in1k") == listed_weights(monkeypatch, capsys, "timm:*.tv2_in1k")
+    vgg = listed_weights(monkeypatch, capsys, "--family=vgg", "--sort=macs")
+    assert vgg[0][1] == "vgg11" and vgg[-1][1] == "vgg19_bn"
+
+
+@pytest.mark.parametrize(
+    ("top1", "size", "text"),
+    [(80.382, 224, "80.38 at 224"), (71.3, 224, "71.3 at 224"), (70.0, None, "70.0"), (None, None, "-")],
+)
+def test_accuracy(top1, size, text):
+    assert tool.accuracy(top1, size) == text

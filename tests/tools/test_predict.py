@@ -98,8 +98,8 @@ def test_a_wrong_bundle_is_named_with_what_to_do(kind, digits, tmp_path, capsys,
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["x.png"], "give --bundle=EXPORT_DIR and at least one image"),
-        (["--bundle=", "x.png"], "give --bundle=EXPORT_DIR"),
+        (["x.png"], "give --bundle=DIR, or --model=NAME and --weights=SOURCE, or --run=MODEL_DIR; and at least"),
+        (["--bundle=", "x.png"], "give --bundle=DIR"),
         (["--bundle=x"], "at least one image"),
         (["--bundel=x", "x.png"], "Unknown command line flag 'bundel'. Did you mean: bundle"),
     ],
@@ -112,3 +112,16 @@ def test_help():
     done = run("--help")
     assert (done.returncode, done.stderr) == (0, b"")
     assert b"kerascnn predict --bundle=EXPORT_DIR IMAGE..." in done.stdout and b"--bundle=" in done.stdout
+
+
+def test_a_run_classifies_as_its_bundle_does(run_dir, bundle, digits, tmp_path):
+    broken = tmp_path / "broken.png"
+    broken.write_bytes(pathlib.Path(digits[0]).read_bytes()[:40])
+    by_run = run(f"--run={run_dir}", *digits[:6], str(broken), str(tmp_path / "none.png"))
+    by_bundle = run(f"--bundle={bundle}", *digits[:6])
+    assert by_run.returncode == 1
+    assert by_run.stdout == by_bundle.stdout
+    assert by_run.stderr.decode().splitlines() == [
+        f"error: {broken}: not a whole JPEG, PNG, GIF or BMP image, or one of more than 134,217,728 pixels",
+        f"error: {tmp_path}/none.png: No such file or directory",
+    ]

@@ -14,7 +14,7 @@ import safetensors.numpy
 
 import kerascnn
 from kerascnn import registry, weights
-from kerascnn.weights import torch_names
+from kerascnn.weights import catalog, torch_names
 from tools import torch_golden
 
 SINGLE = json.loads((torch_golden.FOLDER / "golden_torch.json").read_text())["models"]
@@ -54,6 +54,41 @@ def logits(full, tensors, size):
     model = kerascnn.create_model(name, **{"input_shape": (size, size, 3)} | weights.form(library, name))
     torch_names.assign(model, {name: torch_golden.synthetic_tensor(name, shape) for name, shape in tensors.items()})
     return np.asarray(model(torch_golden.synthetic_images(size)))[:, :16]
+
+
+ROADS_QUICK = {"torchvision/resnet18", "timm/seresnet18", "torchvision/alexnet"}
+
+
+@pytest.mark.parametrize("full", published(SINGLE, ROADS_QUICK))
+def test_the_road_from_a_name_to_golden_logits(full, hub, tmp_path):
+    """Through a hub where timm has such a checkpoint, else through a file."""
+    library, _, theirs = full.partition("/")
+    name, facts = torch_golden.our_name(theirs), SINGLE[full]
+    tensors = {key: torch_golden.synthetic_tensor(key, shape) for key, shape in TENSORS[full].items()}
+    own_names = "timm" in torch_names.TABLES[registry.lookup(name).family]
+    tags = [
+        checkpoint.source
+        for checkpoint in catalog.known(name)
+        if checkpoint.source.startswith(f"timm:{theirs}.")
+        and (".tv" in checkpoint.source if library == "torchvision" else True)
+    ]
+    if tags and not (library == "torchvision" and own_names):
+        hub.repositories[tags[0].replace(":", "/")] = {"model.safetensors": safetensors.numpy.save(tensors)}
+        source = tags[0]
+    else:
+        source = save(tensors, tmp_path / "model.safetensors")
+    size = facts["size"]
+    model = kerascnn.create_model(name, weights=source, input_shape=(size, size, 3))
+    assert model.weights_source == str(source)
+    if full in CHAOTIC:  # then the weights are compared
+        direct = kerascnn.create_model(name, input_shape=(size, size, 3), **weights.form(library, name))
+        torch_names.assign(direct, tensors)
+        assert dict(direct.overrides) == dict(model.overrides)
+        for one, other in zip(direct.weights, model.weights, strict=True):
+            np.testing.assert_array_equal(one, other)
+    else:
+        actual = np.asarray(model(torch_golden.synthetic_images(size)))[:, :16]
+        assert distance(actual, facts["first16"], facts["std"]) <= 1e-4
 
 
 @pytest.fixture
@@ -123,7 +158,7 @@ def test_the_names_tell_the_form(tmp_path):
     shapes = DOUBLE["models"]["timm/mobilenetv3_small_100"]["tensors"]
     tensors = {name: torch_golden.synthetic_tensor(name, shape) for name, shape in shapes.items()}
     path = save(tensors, tmp_path / "model.safetensors")
-    assert weights.form_of(path, NAME) == weights.form("timm", NAME) == {"bn_epsilon": 1e-5}
+    assert weights.open_weights(path, NAME).form == weights.form("timm", NAME) == {"bn_epsilon": 1e-5}
     model = kerascnn.create_model(NAME, weights=path, input_shape=(96, 96, 3))
     assert model.overrides["bn_epsilon"] == 1e-5
     assert kerascnn.create_model(NAME, weights=path, bn_epsilon=1e-2).overrides["bn_epsilon"] == 1e-2
