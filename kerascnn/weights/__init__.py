@@ -105,11 +105,7 @@ def open_weights(source: str | os.PathLike[str], name: str) -> Opened:
     if said.get("variant", name) != name:
         raise ValueError(f"{path} holds the weights of {said['variant']}, not of {name}")
     if path.endswith(".safetensors") and not any("/" in key for key in tensors):
-        try:
-            naming = torch_names.library_of(variant, tensors)
-        except ValueError as error:
-            raise ValueError(f"{path} does not fit {name}: {error}") from None
-        return Opened(path, naming, tensors, form(naming, name), torch_names.num_classes(variant, naming, tensors))
+        return _of_torch(path, variant, tensors, said.get("architecture"))
     known = {key: value for key, value in said["overrides"].items() if key not in FREE} if "overrides" in said else None
     kernels = [tensors[key] for key in (f"{names.CLASSIFIER}/kernel", f"{names.CLASSIFIER}/0") if key in tensors]
     return Opened(path, "kerascnn", tensors, known, kernels[0].shape[-1] if kernels else None)
@@ -133,6 +129,23 @@ def _published(checkpoint, name, path):
     return Opened(checkpoint.source, naming, tensors, checkpoint.form, checkpoint.num_classes, checkpoint)
 
 
+def _of_torch(path, variant, tensors, architecture):
+    """A file with the names of torchvision or timm; `architecture` is timm's name of the net, if the file says it."""
+    known = None
+    if architecture is not None:
+        model, known = catalog.our_model(architecture)
+        if model != variant.name:
+            raise ValueError(f"{path} holds the weights of {model}, not of {variant.name}")
+    try:
+        naming = torch_names.library_of(variant, tensors)
+    except ValueError as error:
+        if known is None:
+            raise ValueError(f"{path} does not fit {variant.name}: {error}") from None
+        return Opened(path, torch_names.table(variant, "timm"), tensors, known, 0)  # without a classifier
+    known = form(naming, variant.name) if known is None else known
+    return Opened(path, naming, tensors, known, torch_names.num_classes(variant, naming, tensors))
+
+
 def _of_run(folder):
     """The model that a run ended with, or its newest checkpoint."""
     ended = os.path.join(folder, "model.keras")
@@ -149,11 +162,12 @@ def _of_run(folder):
 
 def _assign_ours(model, tensors, source, **adapting):
     """Tensors by our own names; those that Keras wrote have numbers in place of the weights' names."""
-    layers = {layer.name: layer for layer in model.layers}
+    kinds_of = {names.CLASSIFIER: ["kernel", "bias"]}  # which a model of features lacks
+    kinds_of |= {layer.name: [weight.name for weight in layer.weights] for layer in model.layers}
 
     def named(name):
         layer, _, weight = name.rpartition("/")
-        kinds = [variable.name for variable in layers[layer].weights] if layer in layers else []
+        kinds = kinds_of.get(layer, [])
         return f"{layer}/{kinds[int(weight)]}" if weight.isdigit() and int(weight) < len(kinds) else name
 
     return names.assign(

@@ -123,19 +123,11 @@ def _said(error):
 def _listed(group, attribute):
     """The names in an attribute; where they are too many for one, in attribute0, attribute1, and so on."""
     parts = itertools.takewhile(group.attrs.__contains__, (f"{attribute}{i}" for i in itertools.count()))
-    values = [_names(group.attrs, part) for part in ([attribute] if attribute in group.attrs else parts)]
+    values = [group.attrs[part] for part in ([attribute] if attribute in group.attrs else parts)]
     if not values:
         raise ValueError(f"{group.name} has no attribute {attribute}")
-    return list(itertools.chain.from_iterable(values))
-
-
-def _names(attributes, attribute):
-    """The names in one attribute; where its header is damaged, its size is nonsense that HDF5 would allocate."""
-    header = attributes.get_id(attribute)
-    if header.get_space().get_simple_extent_npoints() * header.dtype.itemsize > 2**24:
-        raise ValueError(f"{attribute} is larger than an attribute can be")
-    value = attributes[attribute]
-    names = [name.decode() if isinstance(name, bytes) else name for name in np.ravel(value)] if np.size(value) else []
+    names = [name for value in values if not isinstance(value, h5py.Empty) for name in np.ravel(value)]
+    names = [name.decode() if isinstance(name, bytes) else name for name in names]
     if strange := [name for name in names if not isinstance(name, str)]:
         raise ValueError(f"{attribute} holds {strange[0]!r}, which is no name")
     return names

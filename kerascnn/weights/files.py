@@ -27,9 +27,9 @@ def read(path: str) -> tuple[Tensors, dict[str, Any]]:
     """Returns the tensors of a file by their names in it, and what it says of its model, if anything.
 
     Of `.weights.h5` and `.keras` files the names are "LAYER/NUMBER", since Keras keeps no others; of a checkpoint of a
-    run and of our `.safetensors` "LAYER/WEIGHT"; of others' `.safetensors` theirs. A `.keras` file of ours says
-    "variant" and "overrides". A missing file is a FileNotFoundError, a damaged one, or one of another kind, a
-    ValueError.
+    run and of our `.safetensors` "LAYER/WEIGHT"; of others' `.safetensors` theirs. A file that `save` or Keras wrote
+    says "variant" and "overrides", one that `save_timm` wrote "architecture". A missing file is a FileNotFoundError, a
+    damaged one, or one of another kind, a ValueError.
     """
     if not path.endswith((".safetensors", ".weights.h5", ".keras", ".npz")):
         raise ValueError(
@@ -41,7 +41,7 @@ def read(path: str) -> tuple[Tensors, dict[str, Any]]:
     if not os.path.isfile(path):
         raise FileNotFoundError(f"no weights file {path}")
     if path.endswith(".safetensors"):
-        return _safetensors(path), {}
+        return _safetensors(path)
     if path.endswith(".npz"):
         return _checkpoint(path), {}
     try:
@@ -73,7 +73,10 @@ def _safetensors(path):
     try:
         with safetensors.safe_open(path, "numpy") as file:
             kinds = {name: file.get_slice(name).get_dtype() for name in file.keys()}  # noqa: SIM118
-    except (safetensors.SafetensorError, OSError) as error:
+            said: dict[str, Any] = dict(file.metadata() or {})
+        if "overrides" in said:
+            said["overrides"] = dict(json.loads(said["overrides"]))
+    except (safetensors.SafetensorError, OSError, TypeError, ValueError) as error:
         raise ValueError(f"{path} is damaged, or not a safetensors file: {error}") from error
     if unknown := sorted(name for name, kind in kinds.items() if kind not in DTYPES):
         raise ValueError(f"{path}: {unknown[0]} is of the type {kinds[unknown[0]]}, which no weight can be made of")
@@ -84,7 +87,7 @@ def _safetensors(path):
     for name, kind in kinds.items():
         first, last = header[name]["data_offsets"]
         tensors[name] = content[start + first : start + last].view(DTYPES[kind]).reshape(header[name]["shape"])
-    return tensors
+    return tensors, said
 
 
 def _keras(file):
@@ -104,6 +107,8 @@ def _checkpoint(path):
     try:
         with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
             parts = {name: name.split("/") for name in archive.files if name.startswith("model/")}
-            return {f"{layer}/{last.partition('_')[2]}": archive[name] for name, (_, layer, last) in parts.items()}
+            names = {name: f"{layer}/{last.partition('_')[2]}" for name, (_, layer, last) in parts.items()}
+            # The states of random generators are no weights.
+            return {told: archive[name] for name, told in names.items() if not told.endswith("/seed_generator_state")}
     except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile) as error:
         raise ValueError(f"{path} is damaged, or not a checkpoint of a run: {error}") from error

@@ -44,7 +44,7 @@ def test_weights_are_loaded(files, name, kind):
         ({"input_shape": (8, 8, 1)}, r"stem_conv/kernel \(3, 3, 3, 16\) for stem_conv/kernel \(3, 3, 1, 16\)"),
         ({"depths": (2, 1, 1)}, "it lacks .*stage1_block2_conv1/kernel"),
         ({"depths": (1, 1), "widths": (16, 64)}, "other shapes: .*stage2_block1_conv1/kernel"),
-        ({"num_classes": 0}, "the model has no logits/0, logits/1"),
+        ({"num_classes": 0}, "the model has no logits/bias, logits/kernel"),
         ({"norm": "none"}, "it lacks .*stem_conv/bias"),
         ({"norm": "group"}, "the model has no .*stem_norm/2"),
     ],
@@ -173,7 +173,6 @@ def test_a_folder_of_a_run(files, tmp_path):
             f"model/{layer.name}/{i}_{variable.name}": factor * np.asarray(variable)
             for layer in model.layers
             for i, variable in enumerate(layer.variables)
-            if variable.dtype != "uint32"
         }
         np.savez(tmp_path / f"checkpoints/step-{step:08d}.npz", step=np.int64(step), **kept)
     for ours, theirs in zip(small(weights=tmp_path).weights, model.weights, strict=True):
@@ -220,3 +219,35 @@ def test_weights_of_other_precisions(own, tmp_path, dtype):
     safetensors.numpy.save_file(tensors, tmp_path / "x.safetensors")
     for name, weight in arrays(small(weights=tmp_path / "x.safetensors")).items():
         np.testing.assert_array_equal(weight, tensors[name].astype(np.float32))
+
+
+# ---------------------------------------------------------------- what a file says of itself
+
+
+def test_a_file_of_safetensors_says_which_model_it_is(own):
+    model, path = own
+    again = kerascnn.create_model("resnet20_cifar", weights=path, input_shape=(8, 8, 3))
+    assert again.overrides["depths"] == model.overrides["depths"] == [1, 1, 1]
+    with pytest.raises(
+        ValueError, match=r"model\.safetensors holds the weights of resnet20_cifar, not of resnet32_cifar"
+    ):
+        kerascnn.create_model("resnet32_cifar", weights=path)
+
+
+def test_a_file_for_timm_says_which_form_it_has(tmp_path):
+    fields = {"input_shape": (32, 32, 3), "padding": "same", "bn_epsilon": 1e-3}
+    model = golden.fill(kerascnn.create_model("efficientnet_b0", **fields))
+    kerascnn.weights.save_timm(model, tmp_path / "b0.safetensors")
+    again = kerascnn.create_model("efficientnet_b0", weights=tmp_path / "b0.safetensors", input_shape=(32, 32, 3))
+    assert dict(again.overrides) == dict(model.overrides)
+    with pytest.raises(
+        ValueError, match=r"b0\.safetensors holds the weights of efficientnet_b0, not of efficientnet_b1"
+    ):
+        kerascnn.create_model("efficientnet_b1", weights=tmp_path / "b0.safetensors")
+
+
+def test_a_file_for_timm_without_a_classifier(tmp_path):
+    model = golden.fill(kerascnn.create_model("resnet18", num_classes=0))
+    kerascnn.weights.save_timm(model, tmp_path / "features.safetensors")
+    again = kerascnn.create_model("resnet18", weights=tmp_path / "features.safetensors")
+    assert again.output_shape == model.output_shape
