@@ -44,9 +44,9 @@ def _of_run(folder):
 
 def _published(values):
     from kerascnn import create_model
-    from kerascnn.weights.transforms import find_checkpoint, preprocessing
+    from kerascnn.weights.transforms import find_checkpoint, kept_by_run, preprocessing
 
-    checkpoint = find_checkpoint(values.weights, values.model)
+    checkpoint = None if kept_by_run(values.weights) else find_checkpoint(values.weights, values.model)
     prepared = preprocessing(
         values.weights, model=values.model, image_size=values.image_size, test_size=values.test_size
     )

@@ -189,10 +189,19 @@ def class_names(key: str) -> tuple[str, ...]:
 
     An unknown list is a ValueError that offers the known ones.
     """
+    return _listed(key, "names")
+
+
+def synsets(key: str) -> tuple[str, ...]:
+    """Returns the same list as WordNet's numbers, such as "n01440764": so ImageNet's folders are called."""
+    return _listed(key, "synsets")
+
+
+def _listed(key, kind):
     lists = _classes()
     if key not in lists:
         raise ValueError(f"no list of classes {key!r}: {registry.close_names(key, lists)}")
-    return tuple(lists[key]["names"])
+    return tuple(lists[key][kind])
 
 
 @functools.cache

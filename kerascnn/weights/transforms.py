@@ -9,6 +9,7 @@ import keras
 import numpy as np
 
 from kerascnn import registry
+from kerascnn.classifier import Classifier
 from kerascnn.layers import Preprocess
 from kerascnn.weights import catalog, hub
 from kerascnn.weights.catalog import Checkpoint
@@ -28,7 +29,8 @@ def preprocessing(
 
     Args:
       model_or_source: a model made by `create_model(weights=...)`, for whose input and classes it then is; a source
-        such as "timm:resnet50.a1_in1k"; the path of a folder or file of `save_timm`; or an entry of the catalogue.
+        such as "timm:resnet50.a1_in1k"; the path of a run's folder, or of a folder or file of `save_timm`; or an entry
+        of the catalogue.
       model: which model, where a source such as "keras:imagenet" has several.
       image_size: the side of a square, or (height, width); the crop fraction stays. Without it the model's own, or
         the one that the checkpoint was trained for.
@@ -42,6 +44,10 @@ def preprocessing(
     """
     from kerascnn.data import Preprocessing
 
+    if kept := kept_by_run(model_or_source):
+        if image_size is not None or test_size:
+            raise ValueError(f"{kept} says the image size of its run: leave image_size and test_size out")
+        return Preprocessing.load(kept)
     checkpoint = find_checkpoint(model_or_source, model)
     fields, squash = evaluation(checkpoint, _model(model_or_source), image_size, test_size)
     name = "squash" if squash else "center"
@@ -133,6 +139,20 @@ def find_checkpoint(
     if source.startswith(("timm:", "keras:")):
         return catalog.find(source, model)
     return _beside(source)
+
+
+def kept_by_run(model_or_source: object) -> str | None:
+    """Returns the path of the preprocessing that a run of ours kept beside its weights; None where they are no run's."""
+    source = model_or_source.weights_source if isinstance(model_or_source, Classifier) else model_or_source
+    if not isinstance(source, str | os.PathLike):
+        return None
+    path = os.fspath(source)
+    if not os.path.exists(path):  # "timm:resnet50.a1_in1k" is no path
+        return None
+    folder = path if os.path.isdir(path) else os.path.dirname(path)
+    places = [folder, os.path.dirname(folder)] if path.endswith(".npz") else [folder]
+    found = (os.path.join(place, "preprocessing.json") for place in places)
+    return next(filter(os.path.isfile, found), None)
 
 
 def _beside(path):

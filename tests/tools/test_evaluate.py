@@ -1,16 +1,25 @@
 """`kerascnn evaluate` as a user meets it, on image folders made of the digits."""
 
 import csv
+import gzip
+import importlib.util
+import json
 import os
 import pathlib
+import re
 import subprocess
 import sys
 
 import numpy as np
+import PIL.Image
 import pytest
+import safetensors.numpy
+from sklearn.datasets import load_sample_images
 
+import kerascnn
 from kerascnn import data, load_model
 from kerascnn.evaluate.predictions import predict
+from tools import torch_golden
 
 ROOT = pathlib.Path(__file__).parents[2]
 
@@ -48,6 +57,69 @@ def test_a_run_is_counted_and_the_rows_add_up(run_dir, data_dir, folder, tmp_pat
         rows = list(csv.DictReader(file))
     assert [row["images"] for row in rows] == ["360", "40"]
     assert float(rows[0]["top1"]) == pytest.approx(100 * top1, abs=1e-3) and rows[0]["published_top1"] == ""
+
+
+@pytest.fixture(scope="module")
+def made_up(tmp_path_factory):
+    """A hub with made-up weights for timm's resnet18.tv_in1k, and the file that it has."""
+    place = ROOT / "tests/weights/fake_hub.py"  # tests are no package
+    spec = importlib.util.spec_from_file_location("fake_hub", place)
+    module = sys.modules["fake_hub"] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    shapes = json.loads(gzip.decompress(torch_golden.PATH.read_bytes()))["models"]["timm/resnet18"]["tensors"]
+    tensors = {name: torch_golden.synthetic_tensor(name, shape) for name, shape in shapes.items()}
+    path = tmp_path_factory.mktemp("weights") / "model.safetensors"
+    safetensors.numpy.save_file(tensors, path)
+    with module.FakeHub({"timm/resnet18.tv_in1k": {"model.safetensors": path.read_bytes()}}) as hub:
+        yield hub, path
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory):
+    """Photographs in folders that are called as three of ImageNet's are."""
+    folder = tmp_path_factory.mktemp("photos")
+    for i, name in enumerate(("n01443537", "n01440764", "n07753592")):
+        (folder / "val" / name).mkdir(parents=True)
+        for j, photo in enumerate(load_sample_images().images):
+            PIL.Image.fromarray(np.roll(photo, 40 * i, 1)).resize((320, 240 + 20 * i)).save(
+                folder / "val" / name / f"{j}.jpg"
+            )
+    return folder
+
+
+def test_published_weights_beside_their_publishers_figure(made_up, photos, tmp_path):
+    hub, path = made_up
+    named = ["--model=resnet18", "--weights=timm:resnet18.tv_in1k"]
+    table = tmp_path / "results.csv"
+    environment = hub.environment(tmp_path / "home")
+    done = run(*named, f"--data={photos}", f"--csv={table}", **environment)
+    assert done.returncode == 0, done.stderr
+    top1 = float(
+        re.search(r"^top-1 +([\d.]+) %   published 69\.7\d % \(.*, at 224\), difference -", done.stdout, re.M)[1]
+    )
+    assert "6 images of 224x224, center(fraction=0.875, interpolation='bilinear')" in done.stdout
+    # The same in Python: the classes are found by their synsets.
+    model = kerascnn.create_model("resnet18", weights=path)
+    preprocessing = kerascnn.weights.preprocessing("timm:resnet18.tv_in1k")
+    right = []
+    for label, name in ((1, "n01443537"), (0, "n01440764"), (954, "n07753592")):
+        for photo in sorted((photos / "val" / name).iterdir()):
+            image = preprocessing.normalise(preprocessing.decode(photo.read_bytes())[np.newaxis])
+            right.append(int(np.argmax(model(image))) == label)
+    assert top1 == pytest.approx(100 * np.mean(right), abs=0.01)
+    with open(table, newline="") as file:
+        (row,) = csv.DictReader(file)
+    assert float(row["published_top1"]) == pytest.approx(69.76, abs=0.02)
+    assert float(row["difference"]) == pytest.approx(top1 - float(row["published_top1"]), abs=0.01)
+    # And one photograph, from the cache, without the network.
+    photo = str(next((photos / "val/n01440764").iterdir()))
+    command = [sys.executable, "-m", "tools.predict", *named, "--top=2", photo]
+    offline = hub.environment(tmp_path / "home", HF_HUB_OFFLINE="1")
+    said = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=os.environ | offline)
+    image = preprocessing.normalise(preprocessing.decode(pathlib.Path(photo).read_bytes())[np.newaxis])
+    ((best, _), _), *_ = kerascnn.weights.decode_predictions(model(image), top=2)
+    assert said.returncode == 0 and said.stdout.startswith(f"{photo}: {best} "), said.stderr
+    assert hub.gets("model.safetensors") == 1
 
 
 @pytest.mark.parametrize(

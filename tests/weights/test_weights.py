@@ -7,6 +7,7 @@ import pytest
 import safetensors.numpy
 
 import kerascnn
+from kerascnn import data
 from tools import golden
 
 SMALL = {"depths": (1, 1, 1), "input_shape": (8, 8, 3)}
@@ -251,3 +252,12 @@ def test_a_file_for_timm_without_a_classifier(tmp_path):
     kerascnn.weights.save_timm(model, tmp_path / "features.safetensors")
     again = kerascnn.create_model("resnet18", weights=tmp_path / "features.safetensors")
     assert again.output_shape == model.output_shape
+
+
+def test_the_folder_of_a_run_has_its_preprocessing(run_dir):
+    model = kerascnn.create_model("resnet20_cifar", weights=run_dir, input_shape=(8, 8, 1))
+    kept = data.Preprocessing.load(run_dir / "preprocessing.json")
+    for source in (model, run_dir, str(run_dir / "model.keras")):
+        assert kerascnn.weights.preprocessing(source) == kept
+    with pytest.raises(ValueError, match="says the image size of its run"):
+        kerascnn.weights.preprocessing(run_dir, image_size=9)
