@@ -83,6 +83,8 @@ def published(models, pattern):
     rows = [(source, model, fields) for model in models for source, fields in catalog.get(model, {}).items()]
     names = [(model, source, source.partition(":")[2]) for source, model, _ in rows]
     found = [row for row, known in zip(rows, names, strict=True) if fnmatch.filter(known, pattern)]
+    if not found and pattern in models:
+        console.fail(f"nobody publishes weights of {pattern} that we know; timm's hub has no AlexNet and no GoogLeNet.")
     if not found:
         offer = registry.close_names(pattern, dict.fromkeys(name for known in names for name in known))
         console.fail(f"no weights match {pattern!r}: {offer}")

@@ -84,7 +84,8 @@ def matched(names: Sequence[str], *known: Sequence[str]) -> list[int]:
     if len(names) == len(known[0]):
         return list(range(len(names)))
     missing = next(name for name in names if name not in known[0])
+    offer = close_names(missing, known[0])
     raise ValueError(
-        f"the model's {len(known[0])} classes do not include {missing!r}, one of the data's {len(names)}: "
-        f"{close_names(missing, known[0])}"
+        f"the model's {len(known[0])} classes do not include {missing!r}, one of the data's {len(names)}"
+        + (f": {offer}" if offer.endswith("?") else "")
     )

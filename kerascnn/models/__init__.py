@@ -11,7 +11,7 @@ import keras
 from kerascnn import registry
 from kerascnn.classifier import Classifier
 from kerascnn.registry import list_models as list_models
-from kerascnn.weights import open_weights, tell
+from kerascnn.weights import catalog, open_weights, tell
 
 # The families, in the order in which their models are listed.
 for _family in (
@@ -26,7 +26,8 @@ class ModelInfo:
     """The facts of a variant as it comes: `macs` for one image of `input_shape`, `stages` as names and shapes.
 
     `receptive_field` is how many pixels a side the last stage sees, `peak_memory` the bytes of activations for one
-    image; `kerascnn.complexity` says both exactly.
+    image; `kerascnn.complexity` says both exactly. `weights` are the published ones, as create_model(weights=) takes
+    them.
     """
 
     name: str
@@ -41,6 +42,7 @@ class ModelInfo:
     stages: tuple[tuple[str, tuple[int, int, int]], ...]
     receptive_field: int
     peak_memory: int
+    weights: tuple[str, ...]
 
 
 def create_model(
@@ -137,6 +139,7 @@ def model_info(name: str, *, measure: bool = False) -> ModelInfo:
         stages=tuple((stage, tuple(shape)) for stage, shape in facts["stages"].items()),
         receptive_field=facts["receptive_field"],
         peak_memory=facts["peak_memory"],
+        weights=tuple(checkpoint.source for checkpoint in catalog.known(name)),
     )
 
 

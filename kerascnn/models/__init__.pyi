@@ -13,7 +13,8 @@ class ModelInfo:
     """The facts of a variant as it comes: `macs` for one image of `input_shape`, `stages` as names and shapes.
 
     `receptive_field` is how many pixels a side the last stage sees, `peak_memory` the bytes of activations for one
-    image; `kerascnn.complexity` says both exactly.
+    image; `kerascnn.complexity` says both exactly. `weights` are the published ones, as create_model(weights=) takes
+    them.
     """
 
     name: str
@@ -28,6 +29,7 @@ class ModelInfo:
     stages: tuple[tuple[str, tuple[int, int, int]], ...]
     receptive_field: int
     peak_memory: int
+    weights: tuple[str, ...]
 
 def create_model(
     name: str,
@@ -44,11 +46,15 @@ def create_model(
 
     Args:
         name: one of `list_models()`.
-        num_classes: 0 gives the pooled features in place of logits.
+        num_classes: 0 gives the pooled features in place of logits. With weights for another number, all but the
+            classifier is theirs, and the classifier is random.
         input_shape: (height, width, channels); height and width may be None where the model has no fully connected
-            layer but its last.
-        weights: the path of a `.safetensors` file as torchvision and timm name it, or of a `.weights.h5` or `.keras`
-            file; without it the weights are random.
+            layer but its last. With weights for other channels, the first kernel is summed or repeated, so that images
+            whose channels are all the same give what they gave.
+        weights: `timm:resnet50.a1_in1k` or `hf:OWNER/REPOSITORY`, from the Hugging Face hub; `keras:imagenet`, what
+            keras.applications downloads; the path of a `.safetensors` file with the names of torchvision, timm or our
+            own, or of a `.weights.h5` or `.keras` file; or a run's folder. `kerascnn list --weights` shows what there
+            is. The model takes the form that they need. Without it the weights are random.
         pooling: "avg", "max", "catavgmax" for both, or None, which with num_classes=0 gives the feature map.
         dropout: the rate ahead of the classifier.
         drop_path: the rate of stochastic depth at the last block (https://arxiv.org/abs/1603.09382).
@@ -57,7 +63,8 @@ def create_model(
             (averages over height, width and channels), "instance" (over height and width) or "none".
 
     Where a field asks for more outputs, as include_aux=True does, the model gives a list, the logits first. It keeps
-    its name and its overrides as `model.variant` and `model.overrides`.
+    its name and its overrides as `model.variant` and `model.overrides`, and where its weights come from as
+    `model.weights_source`.
 
     Of these, None means the variant's own, but for `weights` and `pooling`. Raises a ValueError for an unknown name or
     field, which offers the close ones, and for a value that cannot be.

@@ -221,8 +221,8 @@ def _explanation(error: BaseException, repository: str, revision: str | None, fi
             )
         case errors.RepositoryNotFoundError():
             return ValueError(
-                f"{hub} has no repository {repository}, or it is private{_close(repository)}. For a private one set "
-                "HF_TOKEN to a token that may read it"
+                f"{hub} has no repository {repository}, or it is private and HF_TOKEN holds no token that may read it"
+                f"{_close(repository)}"
             )
         case errors.RevisionNotFoundError():
             return ValueError(f"{repository} has no revision {revision!r}: see {hub}/{repository}/commits/main")

@@ -142,7 +142,7 @@ def find_checkpoint(
 
 
 def kept_by_run(model_or_source: object) -> str | None:
-    """Returns the path of the preprocessing that a run of ours kept beside its weights; None where they are no run's."""
+    """Returns the path of what a run of ours kept of its preprocessing beside its weights; None where there is none."""
     source = model_or_source.weights_source if isinstance(model_or_source, Classifier) else model_or_source
     if not isinstance(source, str | os.PathLike):
         return None

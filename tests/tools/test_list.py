@@ -106,7 +106,7 @@ def test_sorted_by_name_and_image_size(monkeypatch, capsys):
         (["lenet5", "--family=resnet"], "none of the models that match 'lenet5'"),
         (["--max_param=1M"], "max_params"),
         (["--weights", "resnet5O"], "no weights match 'resnet5O': did you mean resnet50"),
-        (["--weights", "lenet5"], "no weights match 'lenet5'"),
+        (["--weights", "lenet5"], "nobody publishes weights of lenet5"),
         (["--weights", "a", "b"], "one pattern"),
         (["--weights", "--family=resnett"], "no family 'resnett'"),
     ],
