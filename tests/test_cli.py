@@ -54,7 +54,7 @@ def test_each_command_has_help(command):
         (["list", "--famly=x"], "famly"),
         (["export"], "--run=MODEL_DIR"),
         (["export", "--rum=x"], "run"),
-        (["predict", "x.png"], "--bundle=EXPORT_DIR"),
+        (["predict", "x.png"], "--bundle=DIR"),
         (["predict", "--bundel=x", "x.png"], "bundle"),
     ],
 )

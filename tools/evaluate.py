@@ -31,6 +31,7 @@ def main() -> None:
     rest = console.parse_flags(values, __doc__)
     if rest or not values.data:
         console.fail("give --data=NAME, and --model=NAME with --weights=SOURCE, or --run=MODEL_DIR.")
+    pretrained.check(values)
     with console.quiet_start():
         import tensorflow as tf
 

@@ -26,6 +26,8 @@ def main() -> None:
         console.fail(
             "give --bundle=DIR, or --model=NAME and --weights=SOURCE, or --run=MODEL_DIR; and at least one image."
         )
+    if named:
+        pretrained.check(values)
     answers = by_model(values, images) if named else by_bundle(values.bundle, images)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a path may hold any byte

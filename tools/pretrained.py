@@ -18,13 +18,19 @@ def define(values: flags.FlagValues) -> None:
     flags.DEFINE_boolean("test_size", False, "the larger size that was published for testing", flag_values=values)
 
 
+def check(values: flags.FlagValues) -> None:
+    """Ends the process with 2 where the flags name no model, or two, or a folder that holds none."""
+    if bool(values.run) == bool(values.model) or bool(values.model) != bool(values.weights):
+        console.fail("give --model=NAME and --weights=SOURCE (kerascnn list --weights), or --run=MODEL_DIR.")
+    if values.run and not (Path(values.run) / "model.keras").is_file():
+        console.fail(f"{values.run} holds no finished run (no model.keras): give the model_dir of one with --run.")
+
+
 def load(values: flags.FlagValues):
     """(the model, the `Preprocessing` of its images, the catalogue's entry of its weights or None).
 
     What is wrong ends the process with 2, and a download that fails with 1.
     """
-    if bool(values.run) == bool(values.model) or bool(values.model) != bool(values.weights):
-        console.fail("give --model=NAME and --weights=SOURCE (kerascnn list --weights), or --run=MODEL_DIR.")
     try:
         return _of_run(Path(values.run)) if values.run else _published(values)
     except ValueError as error:
@@ -34,8 +40,6 @@ def load(values: flags.FlagValues):
 
 
 def _of_run(folder):
-    if not (folder / "model.keras").is_file():
-        console.fail(f"{folder} holds no finished run (no model.keras): give the model_dir of one with --run.")
     from kerascnn import data
     from kerascnn.models import load_model
 

@@ -1,6 +1,5 @@
 """What comes with a checkpoint: how it wants its images, and what its classes are called."""
 
-import json
 import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -11,7 +10,7 @@ import numpy as np
 from kerascnn import registry
 from kerascnn.classifier import Classifier
 from kerascnn.layers import Preprocess
-from kerascnn.weights import catalog, hub
+from kerascnn.weights import catalog, files, hub
 from kerascnn.weights.catalog import Checkpoint
 
 if TYPE_CHECKING:  # it needs TensorFlow, which a model on another backend does not
@@ -158,17 +157,13 @@ def kept_by_run(model_or_source: object) -> str | None:
 def _beside(path):
     """The checkpoint that the config.json of a local folder, or beside a local file, tells of."""
     folder = path if os.path.isdir(path) else os.path.dirname(path)
-    try:
-        with open(os.path.join(folder, "config.json"), encoding="utf-8") as file:
-            config = json.load(file)
-    except FileNotFoundError:
+    config = os.path.join(folder, "config.json")
+    if not os.path.isfile(config):
         raise ValueError(
             f"nothing is known of the preprocessing of {path}: no config.json comes with it. Give a source such as "
             '"timm:resnet50.a1_in1k" in its place'
-        ) from None
-    except ValueError as error:
-        raise ValueError(f"{os.path.join(folder, 'config.json')} is damaged, or no JSON: {error}") from None
-    return catalog.from_config(path, config)
+        )
+    return catalog.from_config(path, files.read_json(config))
 
 
 def evaluation(

@@ -128,9 +128,8 @@ def test_published_weights_beside_their_publishers_figure(made_up, photos, tmp_p
         ([], "give --data=NAME"),
         (["--data=digits"], "give --model=NAME and --weights=SOURCE"),
         (["--data=digits", "--model=resnet18"], "give --model=NAME and --weights=SOURCE"),
-        (["--data=digitz", "--run=/nowhere"], "digitz"),
         (["--data=digits", "--run=/nowhere"], "/nowhere holds no finished run"),
-        (["--data=digits", "--split=tset", "--run=/nowhere"], "has no split"),
+        (["--data=digits", "--split=tset", "--model=resnet19", "--weights=timm:resnet18.a1_in1k"], "has no split"),
         (["--data=digits", "--model=resnet19", "--weights=timm:resnet18.a1_in1k"], "resnet19"),
     ],
 )

@@ -27,7 +27,6 @@ QUICK = [
     ("VGG16", 33, *BARE),
     ("MobileNet", 64, *ALPHA),
     ("MobileNetV3Small", 64, {}, {}),
-    ("EfficientNetB0", 65, {}, {}),
 ]
 SLOW = [
     ("VGG16", 224, {}, {}),
@@ -39,6 +38,7 @@ SLOW = [
     *((f"MobileNetV3{size}", 64, *wide(0.75)) for size in ("Small", "Large")),
     *((f"MobileNetV3{size}", 64, *MINIMAL) for size in ("Small", "Large")),
     ("MobileNetV3Large", 64, {}, {}),
+    ("EfficientNetB0", 65, {}, {}),
     *((f"EfficientNetB{n}", 64, {}, {}) for n in range(1, 8)),
 ]
 CASES = [

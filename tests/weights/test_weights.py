@@ -1,5 +1,8 @@
+import os
 import pathlib
 import pickle
+import subprocess
+import sys
 
 import ml_dtypes
 import numpy as np
@@ -261,3 +264,24 @@ def test_the_folder_of_a_run_has_its_preprocessing(run_dir):
         assert kerascnn.weights.preprocessing(source) == kept
     with pytest.raises(ValueError, match="says the image size of its run"):
         kerascnn.weights.preprocessing(run_dir, image_size=9)
+
+
+JAX = """
+import sys
+import numpy as np
+import kerascnn
+
+model = kerascnn.create_model("resnet20_cifar", depths=(1, 1, 1), input_shape=(8, 8, 3), weights=sys.argv[1])
+np.save(sys.argv[2], np.asarray(model(np.linspace(-1, 1, 2 * 8 * 8 * 3, dtype="float32").reshape(2, 8, 8, 3))))
+grey = kerascnn.create_model("resnet20_cifar", input_shape=(8, 8, 1), weights=sys.argv[1], num_classes=3)
+assert grey.output_shape == (None, 3)
+assert "tensorflow" not in sys.modules
+"""
+
+
+def test_weights_on_jax(own, tmp_path):
+    model, path = own
+    environment = os.environ | {"KERAS_BACKEND": "jax"}
+    subprocess.run([sys.executable, "-c", JAX, path, tmp_path / "x.npy"], check=True, env=environment)
+    expected = np.asarray(model(np.linspace(-1, 1, 2 * 8 * 8 * 3, dtype="float32").reshape(2, 8, 8, 3)))
+    assert np.abs(np.load(tmp_path / "x.npy") - expected).max() <= 1e-4 * expected.std()
