@@ -28,7 +28,9 @@ def both(name, fields):
 
 
 @pytest.mark.parametrize("compiled", [False, True])
-@pytest.mark.parametrize(("name", "fields"), CASES)
+@pytest.mark.parametrize(
+    ("name", "fields"), CASES[:1] + [pytest.param(*row, marks=pytest.mark.slow) for row in CASES[1:]]
+)
 def test_gradients_and_running_averages_are_the_plain_models(name, fields, compiled):
     def step(model):
         with tf.GradientTape() as tape:

@@ -32,7 +32,7 @@ def test_ranks_are_places_in_the_order_of_logits():
     )
 
 
-@pytest.mark.parametrize("batch_size", [64, 7])
+@pytest.mark.parametrize("batch_size", [64, pytest.param(7, marks=pytest.mark.slow)])
 def test_every_example_counts_once(digits, model, batch_size):
     preprocessing = prepared(digits)
     found = accuracy(model, digits, "test", preprocessing, batch_size=batch_size)

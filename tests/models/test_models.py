@@ -194,13 +194,17 @@ SWITCHES = [
     dict(norm="group", activation="prelu", initializer="glorot_uniform", padding="same", pooling="max", dropout=0.1),
     dict(norm="layer", activation="maxout", initializer="he_normal", pooling="catavgmax", drop_connect=0.1),
     dict(norm="instance", activation="gelu", initializer="lecun_normal", conv_bias=True, rematerialize=True),
-    dict(norm="none", activation="leaky_relu", initializer="large_normal", padding="symmetric"),
+    pytest.param(
+        dict(norm="none", activation="leaky_relu", initializer="large_normal", padding="symmetric"), marks=SLOW
+    ),
     dict(norm="batch", activation="maxout", initializer="he_normal_fan_out", bn_momentum=0.5, bn_epsilon=1e-2),
-    dict(activation="elu", initializer="glorot_normal", zero_init_residual=True, drop_path=0.2),
-    dict(activation="selu", initializer="small_normal", drop_block=0.2),
+    pytest.param(
+        dict(activation="elu", initializer="glorot_normal", zero_init_residual=True, drop_path=0.2), marks=SLOW
+    ),
+    pytest.param(dict(activation="selu", initializer="small_normal", drop_block=0.2), marks=SLOW),
     dict(activation="silu", fractional_pool=1.5),
     dict(activation="tanh", output_stride=8),
-    dict(activation="softplus", output_stride=16),
+    pytest.param(dict(activation="softplus", output_stride=16), marks=SLOW),
     pytest.param(dict(activation="sigmoid"), marks=SLOW),
     pytest.param(dict(activation="hard_swish", initializer="zeros"), marks=SLOW),
     pytest.param(dict(activation="relu"), marks=SLOW),

@@ -38,6 +38,7 @@ def test_build_gives_both_sides_and_their_ratio():
     assert float(ours) / float(theirs) == pytest.approx(float(ratio), rel=0.05)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode, backend", [("infer", "tensorflow"), ("train", "jax")])
 def test_a_model_alone(tmp_path, mode, backend):
     lines, (row,) = throughput(tmp_path / "a.csv", mode, "--models=lenet5", "--vs=", f"--backend={backend}")

@@ -45,6 +45,7 @@ def check(lines, rows, task):
     return list(rates)
 
 
+@pytest.mark.slow
 def test_our_pipeline_without_its_peer(tmp_path):
     # A Python that starts, and has nothing.
     python = tmp_path / "python"

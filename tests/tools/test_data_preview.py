@@ -14,6 +14,7 @@ def preview(*arguments):
     )
 
 
+@pytest.mark.slow
 def test_a_recipe_with_more_than_it_has(data_dir, tmp_path):
     """Every step is in it; an epoch more is a column more, an image more a row."""
     shapes = {}

@@ -114,6 +114,7 @@ def test_help():
     assert b"kerascnn predict --bundle=EXPORT_DIR IMAGE..." in done.stdout and b"--bundle=" in done.stdout
 
 
+@pytest.mark.slow
 def test_a_run_classifies_as_its_bundle_does(run_dir, bundle, digits, tmp_path):
     broken = tmp_path / "broken.png"
     broken.write_bytes(pathlib.Path(digits[0]).read_bytes()[:40])

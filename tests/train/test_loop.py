@@ -122,7 +122,9 @@ def test_two_runs_are_bitwise_the_same_and_another_seed_is_not(finished, data_di
         assert (rows(folder) == rows(tmp_path / str(seed))) == same
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGTERM, 143), pytest.param(signal.SIGINT, 130, marks=pytest.mark.slow)]
+)
 def test_a_signal_saves_and_the_same_command_goes_on_to_the_same_end(number, code, finished, data_dir, tmp_path):
     folder, _ = finished
     arguments = ["--seed=5", f"--data_dir={data_dir}", f"--model_dir={tmp_path}"]

@@ -279,6 +279,7 @@ assert "tensorflow" not in sys.modules
 """
 
 
+@pytest.mark.slow
 def test_weights_on_jax(own, tmp_path):
     model, path = own
     environment = os.environ | {"KERAS_BACKEND": "jax"}
