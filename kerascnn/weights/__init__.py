@@ -17,7 +17,6 @@ import numpy as np
 
 from kerascnn import registry
 from kerascnn.weights import applications, catalog, files, hub, keras_names, names, torch_names
-from kerascnn.weights.catalog import Checkpoint
 from kerascnn.weights.forms import form as form
 from kerascnn.weights.saving import save as save
 from kerascnn.weights.saving import save_timm as save_timm
@@ -42,7 +41,6 @@ class Opened:
       tensors: by their names; they are read when they are used.
       form: the overrides that a model needs to carry them; None where that is not known.
       num_classes: of its classifier; None where it has none, or where only the model can tell.
-      checkpoint: what is published of it, if it is known.
     """
 
     source: str
@@ -50,7 +48,6 @@ class Opened:
     tensors: Mapping[Any, np.ndarray]
     form: Mapping[str, Any] | None = None
     num_classes: int | None = None
-    checkpoint: Checkpoint | None = None
 
     def check(self, name: str, spec: registry.Spec) -> None:
         """Raises a ValueError where a spec of the model `name` asks for another norm or activation than the weights."""
@@ -91,7 +88,7 @@ def open_weights(source: str | os.PathLike[str], name: str) -> Opened:
     if text.startswith("keras:"):
         checkpoint = catalog.find(text, name)
         published = applications.tensors(checkpoint, applications.download(checkpoint))
-        return Opened(text, "keras", published, checkpoint.form, checkpoint.num_classes, checkpoint)
+        return Opened(text, "keras", published, checkpoint.form, checkpoint.num_classes)
     if text.startswith("timm:"):
         return _published(catalog.find(text, name), name, lambda: hub.weights_file(text))
     if text.startswith("hf:"):
@@ -126,7 +123,7 @@ def _published(checkpoint, name, path):
         raise ValueError(f"{checkpoint.source} holds the weights of {checkpoint.model}, not of {name}")
     tensors, _ = files.read(path())
     naming = torch_names.table(registry.lookup(name), checkpoint.naming)
-    return Opened(checkpoint.source, naming, tensors, checkpoint.form, checkpoint.num_classes, checkpoint)
+    return Opened(checkpoint.source, naming, tensors, checkpoint.form, checkpoint.num_classes)
 
 
 def _of_torch(path, variant, tensors, architecture):

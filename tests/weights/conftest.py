@@ -15,6 +15,20 @@ def _module(name):
     return module
 
 
+@pytest.fixture
+def double():
+    """Models compute in float64, where made-up weights drive few of them into chaos."""
+    import keras
+
+    before = keras.config.floatx(), keras.config.dtype_policy()
+    keras.config.set_floatx("float64")
+    keras.config.set_dtype_policy("float64")
+    yield
+    keras.config.set_floatx(before[0])
+    keras.config.set_dtype_policy(before[1])
+    keras.backend.clear_session()
+
+
 @pytest.fixture(scope="session")
 def fake_hub():
     """The module tests/weights/fake_hub.py, for its FakeHub and Fault."""

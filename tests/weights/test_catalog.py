@@ -8,7 +8,6 @@ import dataclasses
 import json
 import re
 
-import keras
 import numpy as np
 import pytest
 
@@ -30,18 +29,6 @@ KERAS = [checkpoint for checkpoint in KNOWN if checkpoint.source == "keras:image
 
 def architecture(checkpoint):
     return checkpoint.source.removeprefix("timm:").partition(".")[0]
-
-
-@pytest.fixture
-def double():
-    """Models compute in float64."""
-    before = keras.config.floatx(), keras.config.dtype_policy()
-    keras.config.set_floatx("float64")
-    keras.config.set_dtype_policy("float64")
-    yield
-    keras.config.set_floatx(before[0])
-    keras.config.set_dtype_policy(before[1])
-    keras.backend.clear_session()
 
 
 @pytest.mark.parametrize("full", [pytest.param(f, marks=() if f in QUICK else pytest.mark.slow) for f in FORMS])

@@ -312,17 +312,6 @@ np.savez(folder / "logits.npz", **logits)
 """
 
 
-@pytest.fixture
-def double():
-    """Models compute in float64, where made-up weights drive none of them into chaos."""
-    before = keras.config.floatx(), keras.config.dtype_policy()
-    keras.config.set_floatx("float64")
-    keras.config.set_dtype_policy("float64")
-    yield
-    keras.config.set_floatx(before[0])
-    keras.config.set_dtype_policy(before[1])
-
-
 TF = {"padding": "same", "bn_epsilon": 1e-3}
 FORMS = [
     ("resnet18", {}),

@@ -7,7 +7,6 @@ which tools/torch_golden.py writes, what they compute in float64 on smaller imag
 import gzip
 import json
 
-import keras
 import numpy as np
 import pytest
 import safetensors.numpy
@@ -90,17 +89,6 @@ def test_the_road_from_a_name_to_golden_logits(full, hub, tmp_path):
     else:
         actual = np.asarray(model(torch_golden.synthetic_images(size)))[:, :16]
         assert distance(actual, facts["first16"], facts["std"]) <= 1e-4
-
-
-@pytest.fixture
-def double():
-    """Models compute in float64."""
-    before = keras.config.floatx(), keras.config.dtype_policy()
-    keras.config.set_floatx("float64")
-    keras.config.set_dtype_policy("float64")
-    yield
-    keras.config.set_floatx(before[0])
-    keras.config.set_dtype_policy(before[1])
 
 
 def distance(actual, expected, std):

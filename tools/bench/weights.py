@@ -8,18 +8,18 @@ sizes. The first prediction, of one image of random pixels, is asked of a new pr
 turn, from the import to the logits.
 """
 
-import gc
 import json
 import os
 import statistics
 import subprocess
 import sys
 import tempfile
-import time
 
 from absl import flags
 
 from kerascnn import console
+
+from .build import seconds
 
 # A new process each: what it is told, and its code, which prints the seconds.
 OURS = """
@@ -66,13 +66,6 @@ def main(argv: list[str]) -> None:
         registry.lookup(values.model)
     except ValueError as error:
         console.fail(error)
-
-    def seconds(build) -> float:
-        keras.backend.clear_session()
-        gc.collect()
-        started = time.perf_counter()
-        build()
-        return time.perf_counter() - started
 
     with tempfile.TemporaryDirectory() as folder:
         path = os.path.join(folder, "model.safetensors")
