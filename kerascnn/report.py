@@ -15,6 +15,7 @@ import base64
 import contextlib
 import functools
 import io
+import itertools
 import math
 import os
 import pathlib
@@ -32,8 +33,17 @@ Format = Callable[[Any], str]
 # Charts are drawn in stand-in colours that become CSS variables, so one drawing serves light, dark and paper.
 INK, MUTED, LINE = "#000001", "#000002", "#000003"
 SERIES = ("#000011", "#000012", "#000013", "#000014", "#000015", "#000016")
+DEPTHS = tuple(f"#0000{i}" for i in range(20, 31))  # from the first layer of a net to its last
+TINTS = tuple(f"#0000{i}" for i in range(40, 48))  # from few to all
 CSS_COLORS = {INK: "var(--ink)", MUTED: "var(--muted)", LINE: "var(--line)"}
 CSS_COLORS |= {color: f"var(--series-{i})" for i, color in enumerate(SERIES)}
+CSS_COLORS |= {
+    color: f"color-mix(in oklch, var(--series-1) {10 * i}%, var(--series-0))" for i, color in enumerate(DEPTHS)
+}
+CSS_COLORS |= {
+    color: f"color-mix(in srgb, var(--wrong) {20 + 80 * i // (len(TINTS) - 1)}%, var(--paper))"
+    for i, color in enumerate(TINTS)
+}
 
 LARGEST_MATRIX = 30  # classes; a larger picture would be unreadable
 DASH = "\N{EN DASH}"  # stands for a number that is not there
@@ -67,7 +77,7 @@ def rough_percent(value: float) -> str:
     return percent(value, digits=1)
 
 
-# What a row of a training history holds: {key: (heading, format)}.
+# What a row of a training history holds: {key: (heading, format)}. Only runs that average their weights have averages.
 HISTORY = {
     "epoch": ("Epoch", number),
     "step": ("Step", number),
@@ -76,6 +86,8 @@ HISTORY = {
     "train_accuracy": ("Train accuracy", percent),
     "test_loss": ("Test loss", three_digits),
     "test_accuracy": ("Test accuracy", percent),
+    "average_loss": ("Averaged test loss", three_digits),
+    "average_accuracy": ("Averaged test accuracy", percent),
     "images_per_second": ("Images/s", number),
     "seconds": ("Seconds", number),
 }
@@ -93,6 +105,7 @@ def training_report(
     mistakes: Sequence[Mapping[str, Any]],
     recipe: Mapping[str, Any],
     lost: Mapping[str, Any] | None = None,
+    watched: tuple[Sequence[str], np.ndarray] | None = None,
 ) -> None:
     """Writes the report of one training run.
 
@@ -108,6 +121,8 @@ def training_report(
             probability of the prediction) and `index` (in the test split), worst first; all of them, or some.
         recipe: names and their values, or headings and such mappings.
         lost: the same, of data that could not be used; nothing is shown where there is none.
+        watched: names and rows [rows, 1 + names] of the steps that were looked at, the step first, as
+            `kerascnn.train.probe.read_rows` gives them.
 
     Raises:
         ValueError: when shapes disagree, or an image is not uint8.
@@ -121,6 +136,7 @@ def training_report(
     images, wrong = int(confusion.sum()), int(confusion.sum() - np.trace(confusion))
     sections = [
         section("Training", *_curves(history), _history_table(history)),
+        *([section("Inside the network", *_inside(*watched))] if watched and len(watched[1]) else []),
         section("Confusions", *confusions if wrong else confusions[:1]),
         section("Worst mistakes", *_worst(mistakes, images, wrong)),
         *([section("Data that could not be used", properties(lost))] if lost else []),
@@ -156,7 +172,7 @@ def _curves(history):
     broken = epoch[~np.isfinite(column["train_loss"])]
     if len(broken):
         loss_note += f" Train loss not finite in {len(broken)} of {len(epoch)} epochs, first in {number(broken[0])}."
-    losses = np.concatenate([column["train_loss"], column["test_loss"]])
+    losses = np.concatenate([column["train_loss"], column["test_loss"], column["average_loss"]])
     losses = losses[np.isfinite(losses)]
     decades = len(losses) > 0 and 0 < 10 * losses.min() < losses.max()
     rate, rate_note = column["learning_rate"], ""
@@ -167,12 +183,17 @@ def _curves(history):
     if np.isfinite(speed).any():
         speed_note = f"{number(np.nanmedian(speed))} images/s in the median epoch."
 
+    accuracy_note = last_and_best("test_accuracy", np.argmax)
     loss = {"test": "test_loss", "train": "train_loss"}
     accuracy = {"test": "test_accuracy", "train": "train_accuracy"}
+    if np.isfinite(column["average_accuracy"]).any():
+        loss["test, weights averaged"] = "average_loss"
+        accuracy["test, weights averaged"] = "average_accuracy"
+        accuracy_note += f" {last_and_best('average_accuracy', np.argmax)}"
     axis = "Accuracy (error on a log scale)"
     return [
         chart("Loss", loss, "Loss", loss_note, "log" if decades else "linear"),
-        chart("Accuracy", accuracy, axis, last_and_best("test_accuracy", np.argmax), "accuracy"),
+        chart("Accuracy", accuracy, axis, accuracy_note, "accuracy"),
         chart("Learning rate", {"rate": "learning_rate"}, "Learning rate", rate_note),
         chart("Speed", {"speed": "images_per_second"}, "Training images per second", speed_note),
     ]
@@ -181,9 +202,103 @@ def _curves(history):
 def _history_table(history):
     if not history:
         return "No epoch was recorded."
-    rows = [[row.get(key, math.nan) for key in HISTORY] for row in history]
+    keys = [key for key in HISTORY if not key.startswith("average_") or any(key in row for row in history)]
+    rows = [[row.get(key, math.nan) for key in keys] for row in history]
     title = f"All {len(rows)} epochs in numbers" if len(rows) > 1 else "The epoch in numbers"
-    return _macros().details(title, table(dict(HISTORY.values()), rows))
+    return _macros().details(title, table(dict(HISTORY[key] for key in keys), rows))
+
+
+def _inside(names, rows):
+    """The charts of the steps that were looked at: each layer's update, the gradient, dead units."""
+    rows = np.asarray(rows, float)
+    column = dict(zip(("step", *names), rows.T, strict=True))
+
+    def of_layers(kind):
+        return {name.partition("/")[2]: values for name, values in column.items() if name.startswith(f"{kind}/")}
+
+    shares = of_layers("dead_share")
+    return [
+        _update_chart(column["step"], of_layers("update_ratio")),
+        _gradient_chart(column["step"], column["gradient_norm"]),
+        *([_dead_chart(column["step"], shares)] if shares else []),  # a net of tanh has none
+    ]
+
+
+HEALTHY_UPDATE = 1e-3  # https://cs231n.github.io/neural-networks-3/
+
+
+def _update_chart(step, ratios):
+    """One line a layer, coloured by its depth."""
+    lines = {}
+    for layer, values in ratios.items():
+        x, y = _averaged(step, values, 150)
+        lines[layer] = x[y > 0], y[y > 0]
+    lines = {layer: xy for layer, xy in lines.items() if len(xy[0])}
+    if not lines:
+        return "No layer's weights changed in the steps that were looked at."
+    shade = [DEPTHS[round(i * (len(DEPTHS) - 1) / max(len(lines) - 1, 1))] for i in range(len(lines))]
+    usual = {layer: np.median(y) for layer, (_, y) in lines.items()}
+    least, most = min(usual, key=usual.get), max(usual, key=usual.get)
+    note = (
+        f"Near the dashed {HEALTHY_UPDATE:g} layers learn well. Median {number(np.median(list(usual.values())))}; "
+        f"least in {least} ({number(usual[least])}), most in {most} ({number(usual[most])})."
+    )
+    svg = _draw_lines(
+        list(lines.values()), shade, "Step", "Change of weights / weights", "log", "Updates", guide=HEALTHY_UPDATE
+    )
+    label = f"Line chart of the change of each of {len(lines)} layers' weights by step."
+    ends = dict.fromkeys(((next(iter(lines)), shade[0]), (list(lines)[-1], shade[-1])))
+    legend = [(layer, CSS_COLORS[color]) for layer, color in ends]
+    return _macros().chart("Update ratio", note, svg, label, legend)
+
+
+def _gradient_chart(step, norms, most=300):
+    finite = np.isfinite(norms)
+    note = f"Not finite in {np.sum(~finite)} of {len(norms)} steps." if not finite.all() else ""
+    if finite.any():
+        peak = np.nanargmax(np.where(finite, norms, math.nan))
+        note = f"Largest in step {number(step[peak])}: {number(norms[peak])}. {note}".strip()
+    if len(norms) > most:
+        note += f" Each point is the mean of about {round(len(norms) / most)} steps that were looked at."
+    seen = norms[finite & (norms > 0)]
+    decades = len(seen) > 0 and seen.max() > 10 * seen.min()
+    return line_chart(
+        "Gradient norm",
+        {"norm": _averaged(step, norms, most)},
+        x_label="Step",
+        y_label="Norm of all gradients",
+        note=note,
+        scale="log" if decades else "linear",
+    )
+
+
+def _dead_chart(step, shares):
+    """One row a layer, tinted by the share of its units that are dead."""
+    last = {layer: values[-1] for layer, values in shares.items()}
+    alive = sum(not values.any() for values in shares.values())
+    if alive == len(shares):
+        return f"No dead units in the {len(shares)} layers that may have them."
+    most = max(last, key=last.get)
+    with_dead = sum(value > 0 for value in last.values())
+    note = f"In step {number(step[-1])} in {with_dead} of {len(shares)} layers"
+    note += f", most in {most}: {rough_percent(last[most])}." if with_dead else "."
+    grid = [_averaged(step, values, 60) for values in shares.values()]
+    svg = _draw_rows(list(shares), grid[0][0], np.array([values for _, values in grid]), "Step", "Dead units")
+    label = f"Heat map of the share of dead units in {len(shares)} layers by step. {note}"
+    legend = [(f"{share} %", CSS_COLORS[TINTS[_tint(share / 100)]]) for share in (1, 25, 100)]
+    return _macros().chart("Dead units", note, svg, label, legend)
+
+
+def _averaged(x, y, most):
+    """At most `most` points: the means of neighbours, without those that are not finite."""
+    xs, ys = (np.array_split(values, min(most, len(x))) for values in (x, y))
+    kept = [part[np.isfinite(part)] for part in ys]
+    return np.array([part.mean() for part in xs]), np.array([part.mean() if len(part) else math.nan for part in kept])
+
+
+def _tint(share):
+    """Which of TINTS; the root lifts the few."""
+    return max(math.ceil(len(TINTS) * math.sqrt(share) - 1e-9), 1) - 1
 
 
 def _worst(mistakes, images, wrong):
@@ -237,12 +352,61 @@ def line_chart(
     return _macros().chart(title, note, svg, label, legend)
 
 
-def _draw_lines(lines, colors, x_label, y_label, scale, salt):
+def _draw_lines(lines, colors, x_label, y_label, scale, salt, guide=None):
+    xs, ys = (np.concatenate(values) for values in zip(*lines, strict=True))
+
+    def draw(axes):
+        dots = {"marker": "o", "markersize": 3.5, "markeredgewidth": 0} if max(len(x) for x, _ in lines) <= 12 else {}
+        for i, ((x, y), color) in enumerate(zip(lines, colors, strict=True)):
+            width = 0.8 if len(lines) > len(SERIES) else 1.1 if i else 1.6
+            axes.plot(x, y, color=color, linewidth=width, zorder=9 - i / 99, clip_on=False, **dots)
+        if guide is not None:
+            axes.axhline(guide, color=INK, linewidth=1, linestyle=(0, (4, 3)), zorder=10)
+        axes.set_ylabel(y_label, color=MUTED)
+        axes.grid(axis="y", color=LINE, linewidth=0.6)
+        margin = 0.01 * (xs.max() - xs.min()) or 0.5
+        axes.set_xlim(xs.min() - margin, xs.max() + margin)
+        _SCALES[scale](axes, ys if guide is None else np.append(ys, guide))
+
+    return _picture(draw, x_label, 2.6, salt)
+
+
+def _draw_rows(names, x, shares, x_label, salt):
+    """Shares [rows, columns] as tinted cells; none where a share is 0. `x` is the middle of each column."""
+    from matplotlib.patches import PathPatch
+    from matplotlib.path import Path
+
+    edges = np.concatenate([[x[0]], (x[1:] + x[:-1]) / 2, [x[-1]]]) if len(x) > 1 else x[0] + np.array([-0.5, 0.5])
+    height = min(0.15, 8 / len(names))  # inches of a row
+    cells = [[] for _ in TINTS]
+    for row, values in enumerate(shares):
+        tints = [_tint(share) if share > 0 else -1 for share in values]
+        starts = [0, *(i for i in range(1, len(tints)) if tints[i] != tints[i - 1]), len(tints)]
+        for start, end in itertools.pairwise(starts):
+            if tints[start] >= 0:
+                left, right, top, bottom = edges[start], edges[end], row - 0.46, row + 0.46
+                cells[tints[start]] += [(left, top), (right, top), (right, bottom), (left, bottom), (left, top)]
+
+    def draw(axes):
+        for corners, color in zip(cells, TINTS, strict=True):
+            if corners:
+                codes = [Path.MOVETO, Path.LINETO, Path.LINETO, Path.LINETO, Path.CLOSEPOLY] * (len(corners) // 5)
+                axes.add_patch(PathPatch(Path(corners, codes), facecolor=color, linewidth=0))
+        axes.set_xlim(edges[0], edges[-1])
+        axes.set_ylim(len(names) - 0.5, -0.5)
+        every = math.ceil(0.1 / height)  # so that names stand clear of each other
+        axes.set_yticks(range(0, len(names), every), names[::every], fontsize=7)
+        axes.hlines(np.arange(0, len(names) + 1, every) - 0.5, *edges[[0, -1]], color=LINE, linewidth=0.4, zorder=0)
+
+    return _picture(draw, x_label, 0.45 + height * len(names), salt)
+
+
+def _picture(draw, x_label, height, salt):
+    """What a function draws into axes, `height` inches high with their labels, as an SVG element."""
     import matplotlib
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
-    xs, ys = (np.concatenate(values) for values in zip(*lines, strict=True))
     # A user's matplotlibrc must not restyle the page; the salt makes ids differ between charts but not between runs.
     with matplotlib.rc_context():
         matplotlib.rcdefaults()
@@ -252,21 +416,14 @@ def _draw_lines(lines, colors, x_label, y_label, scale, salt):
             "text.parse_math": False,
             "font.size": 8.5,
         }
-        figure = Figure((4.4, 2.6), layout="constrained", frameon=False)
+        figure = Figure((4.4, height), layout="constrained", frameon=False)
         figure.get_layout_engine().set(w_pad=0.01, h_pad=0.02)
         axes = figure.add_subplot(frameon=False)
-        dots = {"marker": "o", "markersize": 3.5, "markeredgewidth": 0} if max(len(x) for x, _ in lines) <= 12 else {}
-        for i, ((x, y), color) in enumerate(zip(lines, colors, strict=True)):
-            axes.plot(x, y, color=color, linewidth=1.1 if i else 1.6, zorder=9 - i / 99, clip_on=False, **dots)
+        draw(axes)
         axes.set_xlabel(x_label, color=MUTED)
-        axes.set_ylabel(y_label, color=MUTED)
         axes.tick_params(length=0, labelcolor=MUTED, pad=5)
-        axes.grid(axis="y", color=LINE, linewidth=0.6)
-        margin = 0.01 * (xs.max() - xs.min()) or 0.5
-        axes.set_xlim(xs.min() - margin, xs.max() + margin)
         axes.xaxis.set_major_locator(MaxNLocator(7, steps=(1, 2, 5, 10), integer=True, min_n_ticks=1))
         axes.xaxis.set_major_formatter(_tick)
-        _SCALES[scale](axes, ys)
         file = io.StringIO()
         figure.savefig(file, format="svg", metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
     return _inline(file.getvalue())
@@ -544,7 +701,7 @@ tr + tr > *, tbody > tr > * { border-top: 1px solid var(--line); }
 td { overflow-wrap: anywhere; }
 td.number { white-space: nowrap; }
 .pieces { display: flex; flex-wrap: wrap; gap: 2rem 2.5rem; align-items: flex-start; }
-.pieces > p { margin-bottom: -1rem; }
+.pieces > p:not(:last-child) { margin-bottom: -1rem; }
 .pieces > .table { flex: 1 1 20rem; min-width: 0; }
 .pieces > .table table { width: 100%; }
 .scroll { overflow-x: auto; max-width: 100%; }

@@ -494,6 +494,131 @@ def test_import_is_light():
     assert (done.stdout, done.stderr) == ("\n", "")
 
 
+# Inside the network
+
+
+def looks(layers=4, steps=10, **columns):
+    """Names and rows of made-up steps that were looked at; each layer updates a tenth as much as the one before."""
+    step = 1.0 + 50 * np.arange(steps)
+    made = {"gradient_norm": np.full(steps, 2.0)}
+    made |= {f"update_ratio/conv{i}": np.full(steps, 10.0**-i) for i in range(layers)}
+    made |= {f"activation_mean/act{i}": np.zeros(steps) for i in range(layers)}
+    made |= {f"dead_share/act{i}": np.zeros(steps) for i in range(layers)}
+    made |= {name.replace("__", "/"): np.broadcast_to(values, steps) for name, values in columns.items()}
+    return tuple(made), np.stack([step, *made.values()], axis=1)
+
+
+def inside(page):
+    """The notes of the charts, by their titles."""
+    notes = [text for text in page.texts("figcaption") if text.split(" ")[0] in ("Update", "Gradient", "Dead")]
+    return {text.split(" ")[0]: text for text in notes}
+
+
+def test_no_section_where_nothing_was_watched(training_page):
+    names, rows = looks()
+    for watched in (None, (names, rows[:0])):
+        assert "Inside the network" not in training_page(watched=watched).texts("h2")
+
+
+def test_updates_gradients_and_dead_units_are_drawn(training_page):
+    norm = [2.0, 2, 2, 9, 2, 2, math.inf, NAN, 2, 2]
+    page = training_page(watched=looks(gradient_norm=norm, dead_share__act2=np.arange(10) / 16))
+    assert page.texts("h2")[1] == "Inside the network"
+    notes = inside(page)
+    assert notes["Update"].endswith(
+        "Near the dashed 0.001 layers learn well. Median 0.055; least in conv3 (0.001), most in conv0 (1)."
+    )
+    assert notes["Gradient"].endswith("Largest in step 151: 9. Not finite in 2 of 10 steps.")
+    assert notes["Dead"].endswith("In step 451 in 1 of 4 layers, most in act2: 56.2 %.")
+    assert len(page.attributes("svg")) == 7
+    labels = [div["aria-label"] for div in page.attributes("div") if div.get("role") == "img"][4:]
+    assert labels[0] == "Line chart of the change of each of 4 layers' weights by step."
+    assert labels[2].startswith("Heat map of the share of dead units in 4 layers by step.")
+    assert {"conv0", "conv3", "1 %", "25 %", "100 %"} <= set(page.texts("li"))
+    assert {"act0", "act1", "act2", "act3"} <= set(page.texts("text"))
+
+
+def heat_map(markup):
+    """Each cell as (left, right, row, tint), all but the tint as shares of the picture's inside."""
+    ruler = re.findall(r'<path d="M (\S+) (\S+)\s*L (\S+) (\S+)\s*" clip-path="[^"]*" style="fill: none', markup)
+    left, right = float(ruler[0][0]), float(ruler[0][2])
+    tops = [float(line[1]) for line in ruler]
+    cells = []
+    for path, tint in re.findall(r'<path d="([^"]*)"[^>]*fill: color-mix\(in srgb, var\(--wrong\) (\d+)%', markup):
+        for corners in path.split("z")[:-1]:
+            points = [(float(x), float(y)) for x, y in re.findall(r"[ML] (\S+) (\S+)", corners)]
+            (x0, y0), (x1, _), (_, y1) = points[:3]
+            row = sum(top <= (y0 + y1) / 2 for top in tops) - 1
+            cells.append(
+                (round((x0 - left) / (right - left), 3), round((x1 - left) / (right - left), 3), row, int(tint))
+            )
+    return sorted(cells, key=lambda cell: (cell[2], cell[0]))
+
+
+def test_each_cell_of_the_dead_units_is_where_it_belongs(training_page):
+    shares = np.array([0, 0, 0.01, 0.01, 0.25, 1.0])
+    watched = looks(3, 6, dead_share__act0=1 / 512, dead_share__act2=shares)
+    text = training_page(watched=watched).path.read_text()
+    figure = text[text.index("<h3>Dead units") :].split("</figure>")[0]
+    few, quarter, all_ = 20, 54, 100
+    assert heat_map(figure) == [
+        (0, 1, 0, few),  # the smallest share has a tint, too
+        (0.3, 0.7, 2, few),
+        (0.7, 0.9, 2, quarter),
+        (0.9, 1, 2, all_),
+    ]
+
+
+def test_nothing_dead(training_page):
+    page = training_page(watched=looks())
+    assert "No dead units in the 4 layers that may have them." in page.texts("p")
+    assert "Dead" not in inside(page)
+    names, rows = looks()
+    alive = [not name.startswith("dead_share") for name in names]
+    page = training_page(watched=([name for name in names if "dead" not in name], rows[:, [True, *alive]]))  # tanh
+    assert "dead" not in page.path.read_text().lower()
+
+
+@pytest.mark.parametrize("layers, steps, svgs", [(1, 1, 7), (49, 900, 7), (190, 12, 7)])
+def test_any_number_of_layers_and_steps(training_page, layers, steps, svgs):
+    random = np.random.default_rng(0)
+    names, rows = looks(layers, steps)
+    rows[:, 1:] = random.random((steps, len(names)))
+    page = training_page(watched=(names, rows))
+    assert len(page.attributes("svg")) == svgs
+    assert page.path.stat().st_size < 1_000_000
+    labels = [text for text in page.texts("text") if text.startswith("act")]
+    assert labels[0] == "act0" and len(labels) >= min(layers, 40)
+    assert ("Each point is the mean of about 3 steps" in inside(page)["Gradient"]) == (steps == 900)
+
+
+def test_updates_that_no_log_axis_holds(training_page):
+    watched = looks(2, 3, update_ratio__conv0=[math.inf, 0, 0.5], update_ratio__conv1=0)
+    page = training_page(watched=watched)
+    assert inside(page)["Update"].endswith("Median 0.5; least in conv0 (0.5), most in conv0 (0.5).")
+    page = training_page(watched=looks(2, 3, update_ratio__conv0=NAN, update_ratio__conv1=0, gradient_norm=NAN))
+    assert "No layer's weights changed in the steps that were looked at." in page.texts("p")
+    assert inside(page)["Gradient"].endswith("Not finite in 3 of 3 steps.")
+    assert not re.search(r"\bnan\b", page.path.read_text(), flags=re.IGNORECASE)
+
+
+def test_averaged_weights_stand_beside_the_others(training_page):
+    plain = training_page()
+    assert "average" not in plain.path.read_text().lower()
+    history = epochs(20)
+    for i, row in enumerate(history):
+        row["average_loss"], row["average_accuracy"] = (NAN, NAN) if i < 15 else (0.1, 0.95 + i / 1000)
+    page = training_page(history=history)
+    assert page.texts("li").count("test, weights averaged") == 2
+    assert page.texts("figcaption")[1].endswith(
+        "Test accuracy 96.50 % after epoch 20, the best of the run. "
+        "Averaged test accuracy 96.90 % after epoch 20, the best of the run."
+    )
+    headings = page.texts("th")
+    assert "Averaged test loss" in headings and "Averaged test accuracy" in headings
+    assert "96.90 %" in [text.replace("\xa0", " ") for text in page.texts("td")]
+
+
 # In a browser
 
 
@@ -542,7 +667,8 @@ def test_page_is_drawn_in_light_and_dark(training_page, chromium, tmp_path, sche
 def test_page_fits_its_window(training_page, chromium, tmp_path, width):
     names = [f"a rather long name, number {i}" for i in range(25)]
     mistakes = [mistake(label=names[1], prediction="Donaudampfschifffahrtsgesellschaftskapitän")]
-    page = training_page(confusion=confusion(25, c1_2=3), class_names=names, mistakes=mistakes)
+    counts, watched = confusion(25, c1_2=3), looks(49, dead_share__act7=0.5)
+    page = training_page(confusion=counts, class_names=names, mistakes=mistakes, watched=watched)
     frame = tmp_path / "frame.html"
     source = html.escape(page.path.read_text())
     frame.write_text(

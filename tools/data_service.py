@@ -9,15 +9,17 @@ who is calling: keep it inside a network that you trust. Each runs until it is s
 time, and what it held when it was killed is counted as lost by the training.
 """
 
+import contextlib
 import signal
 import socket
-import threading
+from collections.abc import Callable, Iterator
 
 from absl import flags
 
 from kerascnn import console
 
 ROLES = ("dispatcher", "worker")
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
 # A worker that has not been heard of for so long is given no more work.
 HEARTBEAT_MS, TIMEOUT_MS = 1_000, 10_000
 
@@ -44,18 +46,40 @@ def main() -> None:
         console.fail("--dispatcher=HOST:PORT is for a worker, and a worker needs it.")
     if words[0] == "worker" and values.work_dir:
         console.fail("--work_dir is for a dispatcher.")
+    # While a worker waits for its dispatcher, Python's own handler of Ctrl-C does not get to run.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     with console.quiet_start():
         import tensorflow as tf
     try:
         server, address = start(words[0], values)
     except (tf.errors.OpError, OSError) as error:
         console.fail(f"cannot start: {str(error).splitlines()[0]}", 1)
-    stop = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.set())
-    print(f"{words[0]} at {address}", flush=True)
-    stop.wait()
+    with signals() as wait:
+        print(f"{words[0]} at {address}", flush=True)
+        wait()
     del server  # which stops it
+
+
+@contextlib.contextmanager
+def signals() -> Iterator[Callable[[], object]]:
+    """Gives a function that returns once SIGINT or SIGTERM has come; after the context, they end the process at once.
+
+    A signal may come just before the main thread begins to wait, or to one of TensorFlow's threads. Python's handlers
+    would run when the main thread goes on, which is never, so what is waited for is the byte that Python's C handler
+    writes, at once and from any thread.
+    """
+    reader, writer = socket.socketpair()
+    writer.setblocking(False)
+    with reader, writer:
+        signal.set_wakeup_fd(writer.fileno())
+        for number in SIGNALS:
+            signal.signal(number, lambda *_: None)
+        try:
+            yield lambda: reader.recv(1)
+        finally:
+            for number in SIGNALS:
+                signal.signal(number, signal.SIG_DFL)
+            signal.set_wakeup_fd(-1)
 
 
 def start(role, values):

@@ -355,10 +355,13 @@ def _in_chunks(chunks, load, policy, shape):
     return chunks.interleave(chunk, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True).map(fill)
 
 
-def padded(dataset: tf.data.Dataset, batch_size: int) -> tf.data.Dataset:
+def padded(dataset: tf.data.Dataset, batch_size: int, batches: int) -> tf.data.Dataset:
     """Evaluation batches all of one size: (images, labels, weights), where filling has the weight 0 and the rest 1.
 
     So every replica gets the same shapes and the same number of batches, and each element still counts once.
+
+    Args:
+      batches: how many there are to be in the end; those that `dataset` lacks consist of filling.
     """
 
     def pad(images, labels):
@@ -368,4 +371,6 @@ def padded(dataset: tf.data.Dataset, batch_size: int) -> tf.data.Dataset:
         labels = tf.pad(labels, [[0, missing]])
         return tuple(tf.ensure_shape(x, [batch_size, *x.shape[1:]]) for x in (images, labels, weights))
 
-    return dataset.map(pad)
+    images, labels = (tf.zeros([0, *spec.shape[1:]], spec.dtype) for spec in dataset.element_spec)
+    empty = tf.data.Dataset.from_tensors((images, labels)).repeat()
+    return dataset.concatenate(empty).take(batches).map(pad)

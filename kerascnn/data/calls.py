@@ -18,9 +18,10 @@ def evaluate(text: str | None, functions: Mapping[str, Callable], field: str) ->
 
     Args:
       text: calls with commas between them, as in `name(key=value), name`; without arguments the brackets may go.
-      functions: by name. Their parameters are annotated with int, float, bool, str, a Literal, a tuple of these or an
-        optional one; an int does for a float. A dotted name, as in `library.Name(...)`, is looked up by what stands
-        before the dot, and that function gets the name behind it as its first argument and takes any keywords.
+      functions: by name. Their parameters are annotated with int, float, bool, str, a Literal, a tuple of these
+        (`tuple[float, ...]` for one or more) or an optional one; an int does for a float. A dotted name, as in
+        `library.Name(...)`, is looked up by what stands before the dot, and that function gets the name behind it as
+        its first argument and takes any keywords.
       field: what the text is called in messages.
 
     Raises:
@@ -86,7 +87,10 @@ def _fits(value, kind) -> bool:
     if isinstance(kind, types.UnionType):
         return any(_fits(value, option) for option in options)
     if typing.get_origin(kind) is tuple:
-        return isinstance(value, tuple) and len(value) == len(options) and all(map(_fits, value, options))
+        if not isinstance(value, tuple) or not value:
+            return False
+        options = options[:1] * len(value) if options[-1] is ... else options
+        return len(value) == len(options) and all(map(_fits, value, options))
     if kind in (int, float):
         return isinstance(value, int | kind) and not isinstance(value, bool) and abs(value) < math.inf
     return value is None if kind in (None, type(None)) else isinstance(value, kind)
@@ -99,6 +103,6 @@ def _wanted(kind) -> str:
     if isinstance(kind, types.UnionType):
         return " or ".join(map(_wanted, options))
     if typing.get_origin(kind) is tuple:
-        return f"({', '.join(map(_wanted, options))})"
+        return f"({', '.join('...' if option is ... else _wanted(option) for option in options)})"
     names = {int: "a whole number", float: "a number", bool: "True or False", str: "a word in quotes"}
     return names.get(kind, "None")

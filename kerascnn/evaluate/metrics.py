@@ -5,16 +5,16 @@ import tensorflow as tf
 
 
 def cross_entropy(labels, logits, smoothing: float = 0.0):
-    """Softmax cross-entropy of each example, float32 [batch]; `smoothing` of the target is spread over all classes.
+    """Softmax cross-entropy of each example, [batch]; `smoothing` of the target is spread over all classes.
 
     Args:
-      labels: integers [batch], or shares of all classes, float32 [batch, classes].
-      logits: [batch, classes]; the computation is in float32 whatever they are.
+      labels: integers [batch], or shares of all classes, float [batch, classes].
+      logits: [batch, classes]; the computation is in float32, and in float64 where they are.
       smoothing: the share that goes to all classes alike (arXiv:1512.00567, 7).
     """
-    labels, logits = tf.convert_to_tensor(labels), tf.cast(logits, tf.float32)
+    labels, logits = tf.convert_to_tensor(labels), widened(logits)
     if len(labels.shape) == 2:
-        hard = tf.nn.softmax_cross_entropy_with_logits(labels, logits)
+        hard = tf.nn.softmax_cross_entropy_with_logits(tf.cast(labels, logits.dtype), logits)
     else:
         hard = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
     if not smoothing:
@@ -23,8 +23,14 @@ def cross_entropy(labels, logits, smoothing: float = 0.0):
     return (1 - smoothing) * hard + smoothing * uniform
 
 
+def widened(logits):
+    """Logits as a tensor in which a loss can be computed: half precisions become float32, the others stay."""
+    logits = tf.convert_to_tensor(logits)
+    return logits if logits.dtype == tf.float64 else tf.cast(logits, tf.float32)
+
+
 def sums(labels, logits, losses, weights=None):
-    """[sum of losses, number right, number of examples], float32; an example with weight 0 does not count.
+    """[sum of losses, number right, number of examples] in the losses' dtype; a weight of 0 leaves an example out.
 
     Args:
       labels: integers [batch], or shares of all classes [batch, classes], of which the largest is the right one.
@@ -34,8 +40,9 @@ def sums(labels, logits, losses, weights=None):
     """
     if len(labels.shape) == 2:
         labels = tf.argmax(labels, -1)
-    right = tf.cast(tf.equal(tf.argmax(logits, -1, output_type=labels.dtype), labels), tf.float32)
-    weights = tf.ones_like(losses) if weights is None else weights
+    losses = tf.convert_to_tensor(losses)
+    right = tf.cast(tf.equal(tf.argmax(logits, -1, output_type=labels.dtype), labels), losses.dtype)
+    weights = tf.ones_like(losses) if weights is None else tf.cast(weights, losses.dtype)
     losses = tf.math.multiply_no_nan(losses, weights)  # 0 where the weight is, even of an infinite loss
     return tf.stack([tf.reduce_sum(losses), tf.reduce_sum(right * weights), tf.reduce_sum(weights)])
 

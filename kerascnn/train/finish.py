@@ -8,6 +8,7 @@ import numpy as np
 from kerascnn import report
 from kerascnn.evaluate import metrics
 from kerascnn.evaluate.predictions import predict, worst_mistakes
+from kerascnn.train import probe
 from kerascnn.train.state import State
 from kerascnn.train.strategy import dtype_policy
 
@@ -15,16 +16,23 @@ from kerascnn.train.strategy import dtype_policy
 def finish(state: State, record: dict) -> keras.Model:
     """Writes `model.keras` and `report.html` of a run that has done its steps, and returns the model.
 
-    The model is a new one in float32 with the trained weights: nothing of strategies or precisions stays in it.
+    The model is a new one in float32 with the trained weights, or with their average where the recipe wants one:
+    nothing of strategies or precisions stays in it.
 
     Args:
-      state: at the end of the last epoch.
+      state: at the end of the last epoch. Only worker 0 writes.
       record: what stands in `recipe.json`.
     """
     recipe, folder, source = state.recipe, state.folder, state.inputs.source
+    row = state.history[-1]
+    if recipe.restore_best and state.course.best_epoch:
+        state.restore_best()
+        row = state.history[state.course.best_epoch - 1]
     with dtype_policy("float32"):
         model = state.create_model()
-    model.set_weights(state.model.get_weights())
+    model.set_weights((state.average.twin if state.average else state.model).get_weights())
+    if state.worker:
+        return model
     temporary = folder.path / "writing.keras"
     model.save(temporary)
     os.replace(temporary, folder.model)
@@ -37,7 +45,7 @@ def finish(state: State, record: dict) -> keras.Model:
     report.training_report(
         folder.report,
         title=f"{recipe.model} on {recipe.data}",
-        subtitle=f"{recipe.epochs} epochs, seed {state.seed}",
+        subtitle=f"{row['epoch']:.0f} epochs, seed {state.flags.seed}",
         summary={
             "Test accuracy": f"{np.mean(predicted == labels):.2%}",
             "Test loss": f"{float(metrics.cross_entropy(labels, logits).numpy().mean()):.4f}",
@@ -52,5 +60,6 @@ def finish(state: State, record: dict) -> keras.Model:
         mistakes=worst_mistakes(source, recipe.test_split, preprocessing, index, labels, logits),
         recipe=record,
         lost=state.inputs.lost(),
+        watched=probe.read_rows(folder.watched, state.step) if folder.watched.exists() else None,
     )
     return model

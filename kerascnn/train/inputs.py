@@ -2,6 +2,7 @@
 
 import os
 
+import numpy as np
 import tensorflow as tf
 
 from kerascnn import data
@@ -75,18 +76,33 @@ class Inputs:
             data_service=self._data_service,
         )
 
-    def test_batches(self) -> tf.data.Dataset:
-        """(uint8 images, labels, weights) of the whole test split, filled up with examples of weight 0."""
+    def test_batches(self, *, batch_size: int, shard: tuple[int, int]) -> tf.data.Dataset:
+        """(uint8 images, labels, weights) of one worker's share of the test split, filled up with examples of weight 0.
+
+        Every worker gets as many batches: those that `batch_size`, the global one, makes of the split.
+        """
         batches = uint8_batches(
             self.source,
             self._recipe.test_split,
             preprocessing=self.preprocessing,
-            batch_size=self._recipe.batch_size,
+            batch_size=batch_size,
             lost=self.test_lost,
             train=False,
+            shard=shard,
             cache=self._cache,
         )
-        return padded(batches, self._recipe.batch_size)
+        wanted = -(-self.source.size(self._recipe.test_split) // batch_size)
+        return padded(batches, batch_size // shard[1], wanted)
+
+    def class_counts(self) -> np.ndarray:
+        """How many examples of the training split each class has."""
+        labels = self.source.labels(self._recipe.train_split)
+        if labels is None:  # they stand in the files
+            indices = tf.data.Dataset.range(self.source.size(self._recipe.train_split))
+            read = self.source.read(self._recipe.train_split)
+            found = indices.map(lambda index: read(index)[1], tf.data.AUTOTUNE).ignore_errors()
+            labels = np.fromiter(found.as_numpy_iterator(), np.int64)
+        return np.bincount(labels, minlength=len(self.source.class_names))
 
     def lost(self) -> dict[str, object]:
         """What could not be used, for the report; empty if all could."""

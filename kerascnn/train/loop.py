@@ -1,4 +1,4 @@
-"""The training loop: one compiled function over `tf.distribute`, called again and again.
+"""The training loop: compiled calls of many steps over `tf.distribute`, and what happens between them.
 
 Not Keras's `fit`: that averages metrics over replicas, which is wrong for a partial batch, and does not run on many
 machines. What is trained is a plain Keras model all the same.
@@ -7,27 +7,38 @@ machines. What is trained is a plain Keras model all the same.
 import contextlib
 import dataclasses
 import os
+import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from kerascnn import data, serve
+from kerascnn import console, data, serve
+from kerascnn.data.batches import steps_per_epoch
 from kerascnn.data.lost import explanation
 from kerascnn.evaluate import metrics
 from kerascnn.models import load_model
+from kerascnn.train.averages import make_reestimate
 from kerascnn.train.finish import finish
 from kerascnn.train.inputs import Inputs
-from kerascnn.train.interrupt import Interrupt, Interrupted
-from kerascnn.train.optimizers import apply_gradients
-from kerascnn.train.recipe import BadData, Diverged, Recipe, WrongInput
+from kerascnn.train.interrupt import Interrupt, Interrupted, explain_lost_worker
+from kerascnn.train.losses import measure
+from kerascnn.train.probe import Probe
+from kerascnn.train.recipe import BadData, Diverged, LostWorker, Recipe, RunFlags, WrongInput
 from kerascnn.train.run_dir import RunDir
-from kerascnn.train.state import State
+from kerascnn.train.schedules import plot
+from kerascnn.train.state import State, schedule_of
+from kerascnn.train.step import make_step, make_test_step
 from kerascnn.train.steps import Steps
+from kerascnn.train.stopping import ROLLBACKS
+from kerascnn.train.strategy import addresses_of, make_strategy, worker_of
 from kerascnn.train.watch import Watch
+
+SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,26 +50,22 @@ class Result:
       history: a row for each epoch, as in `metrics.csv`.
       preprocessing: what its images go through.
       bundle: the exported SavedModel's folder, or None.
+      files: the run's folder; None on a worker that writes none.
     """
 
     model: keras.Model
     history: list[dict[str, float]]
     preprocessing: data.Preprocessing
     bundle: Path | None
+    files: RunDir | None
 
 
 def run(
     recipe: Recipe,
     *,
     model_dir: str | os.PathLike,
-    data_dir: str | os.PathLike | None = None,
-    strategy: str = "one_device",
-    precision: str = "float32",
-    export_dir: str | os.PathLike | None = None,
-    seed: int = 0,
-    cache: str | None = None,
-    on_corrupt: str = "error",
-    data_service: str | None = None,
+    callbacks: Iterable[keras.callbacks.Callback] = (),
+    **run_flags: Any,
 ) -> Result:
     """Trains a recipe, or goes on with the run that `model_dir` holds; a finished one is loaded.
 
@@ -66,166 +73,259 @@ def run(
 
     Args:
       recipe: what to train.
-      model_dir: the folder that receives everything: see `kerascnn.train.run_dir`.
-      The others: as in `kerascnn.train.recipe.RunFlags`.
+      model_dir: the folder that receives everything: see `kerascnn.train.run_dir`. Workers share it.
+      callbacks: Keras's or others', of which `on_train_begin`, `on_epoch_begin`, `on_epoch_end` and `on_train_end` are
+        called on worker 0, with the model and logs such as `val_accuracy`. One may set `model.stop_training`.
+      run_flags: fields of `kerascnn.train.recipe.RunFlags`, as in `strategy="mirrored", seed=1`.
 
     Raises:
       WrongInput: a name, a value or a folder that cannot be used; nothing was changed.
       Interrupted: Ctrl-C or SIGTERM came; everything is saved.
-      Diverged: the loss is no longer a number.
+      Diverged: the loss is no longer a number, or has stayed high.
       BadData: an element cannot be used, or too many cannot; the checkpoints before are whole.
+      LostWorker: another worker is gone; the checkpoints before are whole.
       OSError: a file could not be written; the older checkpoints are whole.
     """
-    flags = {
-        "data_dir": data_dir,
-        "strategy": strategy,
-        "precision": precision,
-        "export_dir": export_dir,
-        "seed": seed,
-        "cache": cache,
-        "on_corrupt": on_corrupt,
-        "data_service": data_service,
-    }
     with contextlib.ExitStack() as stack:
         interrupt = stack.enter_context(Interrupt())
-        stack.enter_context(_bad_data())
         with _wrong_input():
+            unknown = run_flags.keys() - {field.name for field in dataclasses.fields(RunFlags)}
+            if unknown:
+                raise ValueError(f"run has no {', '.join(sorted(unknown))}: see kerascnn.train.recipe.RunFlags.")
+            flags = RunFlags(**run_flags, model_dir=os.fspath(model_dir))
             if keras.backend.backend() != "tensorflow":
                 raise ValueError(f"training runs on TensorFlow, not {keras.backend.backend()}: unset KERAS_BACKEND.")
+            strategy = make_strategy(
+                flags.strategy, workers=flags.workers, worker_index=flags.worker_index, tpu=flags.tpu
+            )
+            stack.enter_context(_explained(strategy))
             folder = RunDir(Path(model_dir))
-            stack.enter_context(folder.lock())
+            if worker_of(strategy)[0] == 0:
+                stack.enter_context(folder.lock())
             folder.check(recipe)
             inputs = Inputs(
-                recipe, folder, data_dir=data_dir, cache=cache, on_corrupt=on_corrupt, data_service=data_service
+                recipe,
+                folder,
+                data_dir=flags.data_dir,
+                cache=flags.cache,
+                on_corrupt=flags.on_corrupt,
+                data_service=flags.data_service,
             )
-            state = State(recipe, folder, inputs, strategy=strategy, precision=precision, seed=seed)
-            state.resume()
-        inputs.preprocessing.save(folder.preprocessing)
-        record = folder.write_recipe(recipe, flags)
-        if state.epoch == recipe.epochs:
-            print(f"Finished before: {folder.path} holds all {recipe.epochs} epochs. More --epochs go on from there.")
+            state = State(recipe, flags, folder, inputs, strategy)
+            state.resume(flags.resume)
+            state.check_workers()
+        record: dict[str, Any] = {}
+        if state.worker == 0:
+            inputs.preprocessing.save(folder.preprocessing)
+            record = folder.write_recipe(recipe, flags)
+        if state.finished and state.at_end():
+            print(f"Finished before: {folder.path} holds all {state.epoch} epochs. More --epochs go on from there.")
             model = load_model(folder.model)
         else:
-            if state.step:
+            if state.step and state.worker == 0:
                 print(f"Resuming {folder.path} after step {state.step}, {state.epoch} of {recipe.epochs} epochs.")
-            train(state, interrupt)
+            train(state, interrupt, callbacks)
             model = finish(state, record)
-            state.totals = np.zeros(3)
-            state.save(epoch=recipe.epochs)
-        bundle = serve.export(model, export_dir, inputs.preprocessing) if export_dir else None
-    return Result(model, state.history, inputs.preprocessing, bundle)
+            state.save(finished=True)
+        wanted = flags.export_dir and state.worker == 0
+        bundle = serve.export(model, flags.export_dir, inputs.preprocessing) if wanted else None
+    return Result(model, state.history, inputs.preprocessing, bundle, folder if state.worker == 0 else None)
 
 
-def train(state: State, interrupt: Interrupt) -> None:
-    """Goes from where a run is to the end of its last epoch, with an evaluation and a checkpoint after each."""
-    recipe, started = state.recipe, time.perf_counter()
-    seconds_before = state.history[-1]["seconds"] if state.history else 0.0
-    steps = Steps(state.strategy, lambda *batch: _train_step(state, *batch))
-    evaluate = make_evaluate(state)
-    batches = iter(
-        _distribute(
-            state,
-            state.inputs.step_size,
-            lambda shard: state.inputs.train_batches(seed=state.seed, start_step=state.step, shard=shard),
-        )
+def train(state: State, interrupt: Interrupt, callbacks: Iterable[keras.callbacks.Callback] = ()) -> None:
+    """Goes from where a run is to the end of its last epoch, with an evaluation and a checkpoint after each.
+
+    A run that diverges goes back to its last checkpoint and on at half the rate, where its flags want that.
+    """
+    told = keras.callbacks.CallbackList(
+        list(callbacks) if state.worker == 0 else [], model=state.model, epochs=state.recipe.epochs
     )
-    with Watch(
-        images=recipe.epochs * state.steps_per_epoch * recipe.batch_size,
-        done=state.step * recipe.batch_size,
-        epochs=recipe.epochs,
-        log_dir=state.folder.tensorboard,
-    ) as watch:
-        for epoch in range(state.epoch + 1, recipe.epochs + 1):
-            for count, sums in steps(batches, epoch * state.steps_per_epoch - state.step):
-                state.step += count
-                state.totals += sums
-                loss, accuracy = metrics.means(state.totals)
-                watch.images(count * recipe.batch_size, epoch=epoch, loss=loss, accuracy=accuracy, rate=state.rate())
-                if not np.isfinite(loss):
-                    raise Diverged(
-                        f"the loss is {loss} by step {state.step}. Try a lower --learning_rate or more "
-                        f"--warmup_epochs, in another --model_dir; {state.folder.path} keeps what was before."
-                    )
-                _stop_if_asked(state, interrupt)
+    state.model.stop_training = False
+    told.on_train_begin()
+    can_go_back = state.flags.on_divergence == "rollback"
+    if can_go_back and not state.step:
+        state.save()
+    train_to, evaluate = _Training(state, interrupt), _make_evaluations(state, interrupt)
+    while not state.at_end():
+        try:
+            _train_on(state, train_to, evaluate, told)
+        except Diverged as error:
+            rollbacks = state.course.rollbacks + 1
+            if not can_go_back or rollbacks > ROLLBACKS:
+                raise
+            state.resume()
+            state.course.rollbacks = rollbacks
+            state.rate_factor.assign(state.course.rate_factor())
+            state.save()
+            if state.worker == 0:
+                share = state.course.rate_factor()
+                console.note(f"{error} Going back to step {state.step}, and on at {share:g} of the rate.")
+    told.on_train_end(_logs(state.history[-1]))
+
+
+def _train_on(state, train_to, evaluate, told):
+    """Trains to the end of the last epoch."""
+    started = time.perf_counter()
+    seconds_before = state.history[-1]["seconds"] if state.history else 0.0
+    if state.objective.automatic and not state.step:
+        first = next(_train_batches(state))
+        measure(state.objective, state.strategy, state.model, first, state.inputs.preprocessing.normalise)
+    batches = _train_batches(state)
+    with Watch(state) as watch:
+        while not state.at_end():
+            epoch = state.epoch + 1
+            told.on_epoch_begin(epoch - 1)
+            train_to(epoch * state.steps_per_epoch, batches, watch)
             loss, accuracy = metrics.means(state.totals)
-            test_loss, test_accuracy = metrics.means(evaluate(lambda: _stop_if_asked(state, interrupt)))
             row = {
                 "epoch": epoch,
                 "step": state.step,
                 "learning_rate": state.rate(),
                 "train_loss": loss,
                 "train_accuracy": accuracy,
-                "test_loss": test_loss,
-                "test_accuracy": test_accuracy,
-                "images_per_second": steps.per_second() * recipe.batch_size,
+                **evaluate(),
+                **train_to.speed(),
                 "seconds": seconds_before + time.perf_counter() - started,
             }
+            told.on_epoch_end(epoch - 1, _logs(row))
+            state.end_epoch(row, stop=bool(state.model.stop_training))
             watch.epoch(row)
-            state.history.append(row)
-            state.folder.write_metrics(state.history)
-            if epoch < recipe.epochs:
-                state.totals = np.zeros(3)
-                state.save(epoch=epoch)
-            else:  # the run's last epoch is done when its model and report are written, too
-                state.save(epoch=epoch - 1)
 
 
-def make_evaluate(state: State) -> Callable[..., np.ndarray]:
-    """A function that gives `metrics.sums` over the test split, each example counted once on any number of replicas.
+class _Training:
+    """Training steps up to a given one; called again and again, it goes on."""
 
-    It takes a function to call now and then, which may raise to stop.
+    def __init__(self, state: State, interrupt: Interrupt):
+        def compiled(probe, width):
+            step, part = make_step(state, probe)
+            return Steps(state.strategy, step, width=width, part=part, parts=state.recipe.accumulate, signals=SIGNALS)
+
+        self._state, self._interrupt = state, interrupt
+        self._steps = compiled(None, 3)
+        self._probe = Probe(state.model) if state.flags.watch_every else None
+        self._looks = compiled(self._probe, 3 + len(self._probe.names)) if self._probe else None
+        self._unsaved, self._seconds, self._waited = 0.0, 0.0, 0.0
+
+    def __call__(self, end: int, batches: Iterator, watch: Watch) -> None:
+        state, every = self._state, self._state.flags.watch_every
+        while state.step < end:
+            look = every and state.step % every == 0
+            stop = min(end, state.step - state.step % every + every) if every else end
+            steps, count = (self._looks, 1) if look else (self._steps, stop - state.step)
+            for call in steps(batches, count, first=state.step, asked=lambda: self._interrupt.signal):
+                state.course.after_steps(call.losses, state.step)
+                state.step += call.count
+                state.totals += call.sums[:3]
+                self._seconds, self._waited = self._seconds + call.seconds, self._waited + call.waited * call.seconds
+                watch.call(call)
+                if look and call.count:
+                    watch.look(self._probe, call.sums[3:] / state.replicas)
+                _stop_if_asked(state, call, self._interrupt)
+                self._unsaved += call.seconds  # the same on every worker
+                if self._unsaved > 60 * state.flags.checkpoint_minutes:
+                    state.save()
+                    self._unsaved = 0.0
+
+    def speed(self) -> dict[str, float]:
+        """Columns of `metrics.csv`, since this was last asked."""
+        waited = self._waited / self._seconds if self._seconds else float("nan")
+        self._seconds, self._waited = 0.0, 0.0
+        return {"images_per_second": self._steps.per_second() * self._state.recipe.batch_size, "input_wait": waited}
+
+
+def _make_evaluations(state, interrupt):
+    """A function that gives the columns of `metrics.csv` about the test split: of the model, and of the average."""
+    average = state.average
+    models = {"test": state.model} | ({"average": average.twin} if average else {})
+    evaluations = {name: make_evaluate(state, model, interrupt) for name, model in models.items()}
+    normalise = state.inputs.preprocessing.normalise
+    reestimate = make_reestimate(state.strategy, average.twin, normalise) if average else None
+
+    def evaluate() -> dict[str, float]:
+        if average:
+            average.end_of_epoch(state.epoch + 1, state.recipe.epochs)
+            if average.spec.bn_batches and average.count.numpy():
+                reestimate(_train_batches(state), average.spec.bn_batches)
+        row = {}
+        for name, evaluated in evaluations.items():
+            row[f"{name}_loss"], row[f"{name}_accuracy"] = metrics.means(evaluated())
+        return row
+
+    return evaluate
+
+
+def make_evaluate(state: State, model: keras.Model, interrupt: Interrupt) -> Callable[[], np.ndarray]:
+    """A function that gives a model's `metrics.sums` over the test split, on any number of replicas and workers.
+
+    Each example counts once. A run that is asked to stop meanwhile saves itself and raises `Interrupted`.
     """
     size, batch_size = state.inputs.source.size(state.recipe.test_split), state.recipe.batch_size
-    steps = Steps(state.strategy, lambda *batch: _test_step(state, *batch))
-    batches = _distribute(state, batch_size, lambda _: state.inputs.test_batches())
+    batch_size //= state.recipe.accumulate  # what the memory holds
+    steps = Steps(state.strategy, make_test_step(state, model), signals=SIGNALS)
+    batches = _distribute(
+        state, batch_size, lambda shard: state.inputs.test_batches(batch_size=batch_size, shard=shard)
+    )
 
-    def evaluate(between: Callable[[], None] = lambda: None) -> np.ndarray:
+    def evaluate() -> np.ndarray:
         totals = np.zeros(3)
-        for _, sums in steps(iter(batches), -(-size // batch_size)):
-            totals += sums
-            between()
+        for call in steps(iter(batches), -(-size // batch_size), asked=lambda: interrupt.signal):
+            totals += call.sums
+            _stop_if_asked(state, call, interrupt)
         return totals
 
     return evaluate
 
 
-def _train_step(state, images, labels):
-    """One replica's share of a step."""
-    variables = state.model.trainable_variables
-    with tf.GradientTape() as tape:
-        logits = state.model(state.inputs.preprocessing.normalise(images), training=True)
-        losses = metrics.cross_entropy(labels, logits, state.recipe.label_smoothing)
-        # The mean over the global batch: replicas add their shares up.
-        loss = tf.reduce_sum(losses) / state.inputs.step_size * state.loss_scale.scale
-    gradients = tape.gradient(loss, variables)
-    apply_gradients(state.optimizer, state.loss_scale, gradients, variables, state.recipe.weight_decay)
-    return metrics.sums(labels, logits, losses)
+def plot_schedule(recipe: Recipe, path: str | os.PathLike, *, data_dir: str | os.PathLike | None = None) -> None:
+    """Draws the learning rate of a recipe over its epochs into a PNG file; trains nothing.
+
+    Raises:
+      WrongInput: a name or a value that cannot be used, or a file that cannot be written.
+    """
+    with _wrong_input():
+        steps = steps_per_epoch(data.open_source(recipe.data, data_dir), recipe.train_split, recipe.batch_size)
+        plot(schedule_of(recipe, steps), path, steps_per_epoch=steps, epochs=recipe.epochs)
 
 
-def _test_step(state, images, labels, weights):
-    logits = state.model(state.inputs.preprocessing.normalise(images), training=False)
-    return metrics.sums(labels, logits, metrics.cross_entropy(labels, logits), weights)
-
-
-def _distribute(state, size, make):
-    """The batches of `size` that `make` gives for a shard, each shared out among the replicas in its order."""
-    share = size // state.replicas
-    return state.strategy.distribute_datasets_from_function(
-        lambda context: (
-            make((context.input_pipeline_id, context.num_input_pipelines)).rebatch(share)
-            if state.replicas > 1
-            else make((0, 1))
+def _train_batches(state):
+    """The distributed iterator of training batches from the next step on; where a batch has parts, it gives these."""
+    step, seed = state.step, state.flags.seed
+    return iter(
+        _distribute(
+            state,
+            state.inputs.step_size,
+            lambda shard: state.inputs.train_batches(seed=seed, start_step=step, shard=shard),
+            parts=state.recipe.accumulate,
         )
     )
 
 
-def _stop_if_asked(state, interrupt):
-    if interrupt.signal is not None:
-        state.save(epoch=state.epoch)
-        raise Interrupted(
-            interrupt.signal,
-            f"Stopped after step {state.step}, saved in {state.folder.path}. The same command goes on from there.",
+def _distribute(state, size, make, parts=1):
+    """The batches of `size` that `make` gives for a shard, each shared out among its replicas in its order."""
+    share = size // (state.replicas * parts)
+    return state.strategy.distribute_datasets_from_function(
+        lambda context: (
+            make((context.input_pipeline_id, context.num_input_pipelines)).rebatch(share)
+            if state.replicas * parts > state.workers
+            else make((context.input_pipeline_id, context.num_input_pipelines))
         )
+    )
+
+
+def _stop_if_asked(state, call, interrupt):
+    """All workers stop where one of them was asked to."""
+    if not call.stop.any():
+        return
+    state.save()
+    raise Interrupted(
+        interrupt.signal or next(number for number, workers in zip(SIGNALS, call.stop, strict=True) if workers),
+        f"Stopped after step {state.step}, saved in {state.folder.path}. The same command goes on from there.",
+    )
+
+
+def _logs(row):
+    """A row of `metrics.csv` by the names that Keras's callbacks know."""
+    return {key.replace("train_", "").replace("test_", "val_"): value for key, value in row.items()}
 
 
 @contextlib.contextmanager
@@ -238,11 +338,13 @@ def _wrong_input() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _bad_data() -> Iterator[None]:
-    """What the pipeline found wrong with an element comes as an error of TensorFlow, with much around it."""
+def _explained(strategy) -> Iterator[None]:
+    """What the pipeline found wrong, or a worker that is gone, comes as an error of TensorFlow, with much around it."""
     try:
         yield
     except tf.errors.OpError as error:
-        if (what := explanation(error)) is None:
-            raise
-        raise BadData(what) from error
+        if what := explanation(error):
+            raise BadData(what) from error
+        if what := explain_lost_worker(error, addresses_of(strategy)):
+            raise LostWorker(what) from error
+        raise

@@ -17,9 +17,14 @@ from kerascnn import console
 from kerascnn.registry import close_names
 from kerascnn.train.interrupt import Interrupted
 
-STRATEGIES = ("one_device", "mirrored")
-PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
-ON_CORRUPT = ("error", "skip")
+# What each of these run flags may be.
+CHOICES = {
+    "strategy": ("one_device", "mirrored", "multi_worker", "tpu"),
+    "precision": ("float32", "float64", "mixed_bfloat16", "mixed_float16"),
+    "on_corrupt": ("error", "skip"),
+    "on_divergence": ("stop", "rollback"),
+    "resume": ("latest", "older", "best"),
+}
 
 
 class WrongInput(ValueError):
@@ -30,8 +35,12 @@ class BadData(RuntimeError):
     """An element of the data cannot be used, or too many cannot. The message names them."""
 
 
+class LostWorker(RuntimeError):
+    """Another machine of the run is gone. The message names it; the last checkpoint is whole."""
+
+
 class Diverged(ArithmeticError):
-    """The loss is no longer a number."""
+    """The loss is no longer a number, or has grown and stayed high. The last good checkpoint is kept."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -52,13 +61,27 @@ class Recipe:
       preprocess: `channel_mean_std`, `channel_mean`, `mean_image`, `whiten`, `unit` or `none`.
       epochs: passes over the training split; may grow when a run is resumed.
       batch_size: images a step, over all replicas.
+      accumulate: parts of a batch that each replica computes one after the other, to need less memory.
+      optimizer: how gradients change weights, as in `nesterov(momentum=0.9)`, `adamw` or `lars`.
       learning_rate: the highest one; used as it is written, whatever the batch size.
-      schedule: what follows the warm-up: `cosine` or `constant`.
+      schedule: what follows the warm-up, as in `cosine`, `multistep(epochs=(30, 60, 80))` or `plateau`.
       warmup_epochs: the rate climbs from 0 in a line over this many.
-      momentum: of SGD.
-      nesterov: whether the momentum looks ahead.
-      weight_decay: the L2 term `weight_decay * kernel` in each gradient; kernels only.
+      cooldown_epochs: the rate falls to 0 in a line over this many, the last ones.
+      weight_decay: the L2 term `weight_decay * weight` in each gradient, of kernels only.
+      decoupled: the weights shrink by `rate * weight_decay` instead, as adamw and lion always have it.
+      l1: the term `l1 * sign(weight)` in each gradient; together with weight_decay it is the elastic net.
+      decay_all: weight_decay and l1 also act upon biases and the weights of norms.
+      clip: limits gradients, as in `global_norm(limit=1.0)`, `agc(limit=0.01)`, `norm` or `value`.
+      layer_decay: the rate of each block is this times that of the next; 1 for the same.
+      loss: `softmax`, `binary(threshold=0.2, sum=True)` or `focal(gamma=2.0)`.
       label_smoothing: the share of each label that is spread over all classes.
+      class_weights: `balanced`, or a number for each class with commas between; none for all 1.
+      aux_weight: how much an auxiliary classifier's loss counts, or `auto` to have every loss start at 1.
+      teacher: a run's folder, or NAME:WEIGHTS, of a trained model to learn from as well.
+      distillation: how it is learned from: `soft(weight=0.5, temperature=1.0)` or `hard(weight=0.5)`.
+      average: of the weights, to evaluate and export: `ema(decay=0.9999)` or `swa(start=0.75)`.
+      patience: epochs without a better test accuracy after which the run ends; 0 for never.
+      restore_best: the model at the end is the one with the best test accuracy, not the last.
     """
 
     model: str
@@ -74,13 +97,27 @@ class Recipe:
     preprocess: str = "channel_mean_std"
     epochs: int
     batch_size: int
+    accumulate: int = 1
+    optimizer: str = "nesterov"
     learning_rate: float
     schedule: str = "cosine"
     warmup_epochs: float = 0.0
-    momentum: float = 0.9
-    nesterov: bool = True
+    cooldown_epochs: float = 0.0
     weight_decay: float = 0.0
+    decoupled: bool = False
+    l1: float = 0.0
+    decay_all: bool = False
+    clip: str = ""
+    layer_decay: float = 1.0
+    loss: str = "softmax"
     label_smoothing: float = 0.0
+    class_weights: str = ""
+    aux_weight: str = "0.3"
+    teacher: str = ""
+    distillation: str = "soft"
+    average: str = ""
+    patience: int = 0
+    restore_best: bool = False
 
     def __post_init__(self) -> None:
         checks = {
@@ -88,9 +125,13 @@ class Recipe:
             "batch_size": self.batch_size >= 1,
             "image_size": self.image_size is None or self.image_size >= 1,
             "learning_rate": self.learning_rate > 0,
+            "accumulate": self.accumulate >= 1,
             "warmup_epochs": 0 <= self.warmup_epochs <= self.epochs,
-            "momentum": 0 <= self.momentum < 1,
+            "cooldown_epochs": 0 <= self.cooldown_epochs <= self.epochs - self.warmup_epochs,
             "weight_decay": self.weight_decay >= 0,
+            "l1": self.l1 >= 0,
+            "layer_decay": 0 < self.layer_decay <= 1,
+            "patience": self.patience >= 0,
             "label_smoothing": 0 <= self.label_smoothing < 1,
         }
         for field, holds in checks.items():
@@ -128,37 +169,75 @@ class Recipe:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RunFlags:
-    """Where and on what a recipe runs.
+    """Where and on what a recipe runs, and what is done when something goes wrong: nothing that a result depends on.
 
     Attributes:
       data_dir: where TensorFlow Datasets keeps its files; none for `~/tensorflow_datasets`.
       model_dir: the run's folder; none for `runs/RECIPE`. A run that is there already is resumed.
-      strategy: `one_device`, or `mirrored` over all GPUs of the machine.
-      precision: `float32`, `mixed_bfloat16` or `mixed_float16`.
       export_dir: where to put a SavedModel at the end; none for no export.
-      smoke: two steps on a few images, evaluation and export, to see that everything runs.
+      strategy: `one_device`, `mirrored` (all GPUs of the machine), `multi_worker` or `tpu`.
+      workers: HOST:PORT of every worker with commas between; none for what TF_CONFIG or Slurm says.
+      worker_index: which of them this process is, from 0 on; worker 0 writes the files.
+      tpu: the TPU's name or address.
+      precision: `float32`, `float64`, `mixed_bfloat16` or `mixed_float16`.
+      xla: whether XLA compiles the whole step: slower to start, often quicker then; with one_device.
       seed: of the initial weights and of everything that is drawn.
       cache: `memory`, or a folder on a quick disk, to keep the encoded images in.
       on_corrupt: `error`, or `skip` to do without up to 1 % of the images.
       data_service: host:port of a dispatcher (tools/data_service.py) whose workers prepare the training images.
+      checkpoint_minutes: how often to save within an epoch; at its end is always.
+      keep: how many of the newest checkpoints stay, beside the best.
+      resume: which checkpoint to go on from: `latest`, `older` (if the latest is broken) or `best`.
+      on_divergence: `stop`, or `rollback` to the last checkpoint at half the rate, three times at most.
+      watch_every: steps between looks at gradients, updates and activations; 0 for none.
     """
 
     data_dir: str | None = None
     model_dir: str | None = None
-    strategy: str = "one_device"
-    precision: str = "float32"
     export_dir: str | None = None
-    smoke: bool = False
+    strategy: str = "one_device"
+    workers: str = ""
+    worker_index: int | None = None
+    tpu: str = ""
+    precision: str = "float32"
+    xla: bool = False
     seed: int = 0
     cache: str | None = None
     on_corrupt: str = "error"
     data_service: str | None = None
+    checkpoint_minutes: float = 10.0
+    keep: int = 3
+    resume: str = "latest"
+    on_divergence: str = "stop"
+    watch_every: int = 0
 
     def __post_init__(self) -> None:
-        known = {"strategy": STRATEGIES, "precision": PRECISIONS, "on_corrupt": ON_CORRUPT}
-        for kind, names in known.items():
-            if (value := getattr(self, kind)) not in names:
-                raise ValueError(f"no {kind} {value!r}: {close_names(value, names)}")
+        for flag, names in CHOICES.items():
+            if (value := getattr(self, flag)) not in names:
+                raise ValueError(f"no {flag} {value!r}: {close_names(value, names)}")
+        checks = {
+            "checkpoint_minutes": self.checkpoint_minutes > 0,
+            "keep": self.keep >= 1,
+            "watch_every": self.watch_every >= 0,
+        }
+        for flag, holds in checks.items():
+            if not holds:
+                raise ValueError(f"{flag}={getattr(self, flag)!r} is out of range.")
+        if self.xla and self.strategy != "one_device":
+            raise ValueError("xla is for one_device: a TPU compiles by itself, and sums over replicas are not XLA's.")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CommandFlags:
+    """What a command line has beside them.
+
+    Attributes:
+      smoke: two steps on a few images, evaluation and export, to see that everything runs.
+      plot_schedule: a PNG file to draw the learning rate into; then nothing is trained.
+    """
+
+    smoke: bool = False
+    plot_schedule: str | None = None
 
 
 def main(recipe: Recipe, argv: list[str] | None = None) -> NoReturn:
@@ -172,6 +251,7 @@ def main(recipe: Recipe, argv: list[str] | None = None) -> NoReturn:
     values = flags.FlagValues()
     define_flags(values, recipe)
     define_flags(values, RunFlags())
+    define_flags(values, CommandFlags())
     rest = console.parse_flags(values, module.__doc__ or name, argv)
     if rest:
         console.fail(f"{rest[0]!r} is not a flag: flags are written --NAME=VALUE.")
@@ -180,30 +260,24 @@ def main(recipe: Recipe, argv: list[str] | None = None) -> NoReturn:
         run_flags = RunFlags(**_chosen(values, RunFlags))
     except ValueError as error:
         console.fail(error)
-    _train(name.rpartition(".")[2], recipe, run_flags)
+    _train(name.rpartition(".")[2], recipe, run_flags, CommandFlags(**_chosen(values, CommandFlags)))
 
 
-def _train(name: str, recipe: Recipe, run_flags: RunFlags) -> NoReturn:
-    model_dir, export_dir = Path(run_flags.model_dir or Path("runs") / name), run_flags.export_dir
-    if run_flags.smoke:
+def _train(name: str, recipe: Recipe, run_flags: RunFlags, command: CommandFlags) -> NoReturn:
+    model_dir, export_dir = run_flags.model_dir or str(Path("runs") / name), run_flags.export_dir
+    if command.smoke:
         recipe = recipe.smoke()
-        model_dir = Path(run_flags.model_dir or tempfile.mkdtemp(prefix=f"{name}-smoke-"))
-        export_dir = export_dir or str(model_dir / "export")
+        model_dir = run_flags.model_dir or tempfile.mkdtemp(prefix=f"{name}-smoke-")
+        export_dir = export_dir or str(Path(model_dir) / "export")
+    run_flags = dataclasses.replace(run_flags, model_dir=model_dir, export_dir=export_dir)
     try:
         with console.quiet_start():
-            from kerascnn.train.loop import run
-        result = run(
-            recipe,
-            model_dir=model_dir,
-            data_dir=run_flags.data_dir,
-            strategy=run_flags.strategy,
-            precision=run_flags.precision,
-            export_dir=export_dir,
-            seed=run_flags.seed,
-            cache=run_flags.cache,
-            on_corrupt=run_flags.on_corrupt,
-            data_service=run_flags.data_service,
-        )
+            from kerascnn.train.loop import plot_schedule, run
+        if command.plot_schedule:
+            plot_schedule(recipe, command.plot_schedule, data_dir=run_flags.data_dir)
+            print(f"Plot:   {command.plot_schedule}")
+            sys.exit(0)
+        result = run(recipe, **vars(run_flags))
     except KeyboardInterrupt:
         console.fail("stopped at once; a run that was under way goes on from its last checkpoint.", 130)
     except Interrupted as stopped:
@@ -213,9 +287,10 @@ def _train(name: str, recipe: Recipe, run_flags: RunFlags) -> NoReturn:
         console.fail(error)
     except Diverged as error:
         console.fail(error, 3)
-    except (BadData, OSError) as error:  # a full disk, say: what was saved before is whole
+    except (BadData, LostWorker, OSError) as error:  # a full disk, say: what was saved before is whole
         console.fail(error, 1)
-    print(f"Model:  {model_dir / 'model.keras'}\nReport: {model_dir / 'report.html'}")
+    if result.files:
+        print(f"Model:  {result.files.model}\nReport: {result.files.report}")
     if result.bundle:
         print(f"Bundle: {result.bundle}")
     sys.exit(0)

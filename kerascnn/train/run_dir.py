@@ -11,11 +11,11 @@ import platform
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from kerascnn.train.recipe import Recipe
+from kerascnn.train.recipe import Recipe, RunFlags
 
 COLUMNS = (
     "epoch",
@@ -26,8 +26,11 @@ COLUMNS = (
     "test_loss",
     "test_accuracy",
     "images_per_second",
+    "input_wait",
     "seconds",
 )
+# Those of a run with an average of its weights, behind `test_accuracy`.
+AVERAGE = ("average_loss", "average_accuracy")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,6 +60,7 @@ class RunDir:
     recipe = property(lambda self: self.path / "recipe.json")
     preprocessing = property(lambda self: self.path / "preprocessing.json")
     metrics = property(lambda self: self.path / "metrics.csv")
+    watched = property(lambda self: self.path / "watch.csv")
     tensorboard = property(lambda self: self.path / "tensorboard")
     checkpoints = property(lambda self: self.path / "checkpoints")
     model = property(lambda self: self.path / "model.keras")
@@ -99,9 +103,10 @@ class RunDir:
                 "or give another --model_dir."
             )
 
-    def write_recipe(self, recipe: Recipe, run: Mapping[str, Any]) -> dict[str, Any]:
+    def write_recipe(self, recipe: Recipe, flags: RunFlags) -> dict[str, Any]:
         """Writes `recipe.json` and returns what is in it: the recipe, the run's flags, versions and the commit."""
-        record = {"recipe": dataclasses.asdict(recipe), "run": dict(run), **provenance()}
+        run = {key: value for key, value in vars(flags).items() if key != "model_dir"}
+        record = {"recipe": dataclasses.asdict(recipe), "run": run, **provenance()}
         write_text(self.recipe, json.dumps(record, indent=2, default=os.fspath))
         return record
 
@@ -115,7 +120,9 @@ class RunDir:
             return []
         with open(self.metrics, newline="", encoding="utf-8") as file:
             try:
-                rows = [{key: float(row[key]) for key in COLUMNS} for row in csv.DictReader(file)]
+                reader = csv.DictReader(file)
+                columns = _columns(reader.fieldnames or ())
+                rows = [{key: float(row[key]) for key in columns} for row in reader]
             except (KeyError, TypeError, ValueError, csv.Error) as error:
                 raise ValueError(
                     f"{self.metrics} is not what a run writes ({error!r}): mend it, or delete it and lose the curves."
@@ -124,8 +131,14 @@ class RunDir:
 
     def write_metrics(self, rows: list[dict[str, float]]) -> None:
         """Writes `metrics.csv` anew, whole or not at all."""
-        lines = [",".join(COLUMNS), *(",".join(f"{row[key]:.7g}" for key in COLUMNS) for row in rows)]
+        columns = _columns(rows[0])
+        lines = [",".join(columns), *(",".join(f"{row[key]:.7g}" for key in columns) for row in rows)]
         write_text(self.metrics, "\n".join(lines) + "\n")
+
+
+def _columns(names):
+    place = COLUMNS.index("test_accuracy") + 1
+    return (*COLUMNS[:place], *(name for name in AVERAGE if name in names), *COLUMNS[place:])
 
 
 def write_text(path: Path, text: str) -> None:

@@ -1,58 +1,93 @@
 """What a person sees of a run while it goes on: the progress bar, a line for each epoch, TensorBoard."""
 
 import sys
-from pathlib import Path
 
+import numpy as np
 import tensorflow as tf
 from tqdm.auto import tqdm
 
+from kerascnn.evaluate import metrics
+from kerascnn.train import probe
+from kerascnn.train.probe import Probe
+from kerascnn.train.state import State
+from kerascnn.train.steps import Call
+
+# What TensorBoard shows beside the loss and the accuracy of each of its runs.
+KINDS = ("train", "test", "average")
+SPEED = ("learning_rate", "images_per_second", "images_per_second_per_replica", "input_wait")
+
 
 class Watch:
-    """A context that shows progress, on a terminal with a bar, and writes TensorBoard's events.
+    """A context that shows progress, on a terminal with a bar, and writes TensorBoard's events. Worker 0 alone does.
 
     Args:
-      images: how many are trained on in the whole run.
-      done: how many of them were before this process.
-      epochs: of the whole run.
-      log_dir: TensorBoard's folder.
+      state: where the run is.
     """
 
-    def __init__(self, *, images: int, done: int, epochs: int, log_dir: Path):
-        self.epochs = epochs
-        self.bar = tqdm(
-            total=images, initial=done, unit=" images", unit_scale=True, leave=False, disable=not sys.stderr.isatty()
+    def __init__(self, state: State):
+        recipe = state.recipe
+        self._state, self._shown = state, state.worker == 0
+        self._bar = tqdm(
+            total=recipe.epochs * state.steps_per_epoch * recipe.batch_size,
+            initial=state.step * recipe.batch_size,
+            unit=" images",
+            unit_scale=True,
+            leave=False,
+            disable=not (self._shown and sys.stderr.isatty()),
         )
-        self.writers = {split: tf.summary.create_file_writer(str(log_dir / split)) for split in ("train", "test")}
+        kinds = [kind for kind in KINDS if self._shown and (state.average or kind != "average")]
+        self._writers = {kind: tf.summary.create_file_writer(str(state.folder.tensorboard / kind)) for kind in kinds}
+        if self._shown and state.folder.watched.exists():  # what an interrupted run saw behind its checkpoint goes
+            names, rows = probe.read_rows(state.folder.watched, state.step)
+            probe.write_rows(state.folder.watched, names, rows)
 
     def __enter__(self) -> "Watch":
         return self
 
     def __exit__(self, *_) -> None:
-        self.bar.close()
-        for writer in self.writers.values():
+        self._bar.close()
+        for writer in self._writers.values():
             writer.close()
 
-    def images(self, count: int, *, epoch: int, loss: float, accuracy: float, rate: float) -> None:
-        """After a call: `count` more images were trained on; the epoch's figures so far."""
-        self.bar.set_description(f"epoch {epoch}/{self.epochs}", refresh=False)
-        self.bar.set_postfix_str(f"loss {loss:.3f}, accuracy {accuracy:.1%}, rate {rate:.2g}", refresh=False)
-        self.bar.update(count)
+    def call(self, call: Call) -> None:
+        """After a call: some more images were trained on."""
+        state = self._state
+        loss, accuracy = metrics.means(state.totals)
+        images = call.count * state.recipe.batch_size
+        self._bar.set_description(f"epoch {state.epoch + 1}/{state.recipe.epochs}", refresh=False)
+        each = f", {images / call.seconds / state.replicas:,.0f} images/s each of {state.replicas}"
+        self._bar.set_postfix_str(
+            f"loss {loss:.3f}, accuracy {accuracy:.1%}, rate {state.rate():.2g}, waiting for input {call.waited:.0%}"
+            + (each if state.replicas > 1 else ""),
+            refresh=False,
+        )
+        self._bar.update(images)
+
+    def look(self, seen: Probe, values: np.ndarray) -> None:
+        """After a step that was looked at: its statistics."""
+        if self._shown:
+            probe.append_row(self._state.folder.watched, seen.names, self._state.step, values)
+            probe.to_tensorboard(self._writers["train"], seen.names, self._state.step, values)
 
     def epoch(self, row: dict[str, float]) -> None:
         """After an epoch: its row of `metrics.csv`."""
-        self.bar.write(
-            f"epoch {row['epoch']:>{len(str(self.epochs))}.0f}/{self.epochs}  "
+        if not self._shown:
+            return
+        epochs = self._state.recipe.epochs
+        average = f"average {row['average_accuracy']:7.2%}  " if self._state.average else ""
+        self._bar.write(
+            f"epoch {row['epoch']:>{len(str(epochs))}.0f}/{epochs}  "
             f"train loss {row['train_loss']:.4f} accuracy {row['train_accuracy']:7.2%}  "
-            f"test loss {row['test_loss']:.4f} accuracy {row['test_accuracy']:7.2%}  "
+            f"test loss {row['test_loss']:.4f} accuracy {row['test_accuracy']:7.2%}  {average}"
             f"rate {row['learning_rate']:.4f}  {row['images_per_second']:,.0f} images/s",
             file=sys.stdout,
         )
         sys.stdout.flush()
-        for split, writer in self.writers.items():
+        row = row | {"images_per_second_per_replica": row["images_per_second"] / self._state.replicas}
+        for kind, writer in self._writers.items():
             with writer.as_default(step=int(row["step"])):
                 for quantity in ("loss", "accuracy"):
-                    tf.summary.scalar(quantity, row[f"{split}_{quantity}"])
-                if split == "train":
-                    tf.summary.scalar("learning_rate", row["learning_rate"])
-                    tf.summary.scalar("images_per_second", row["images_per_second"])
+                    tf.summary.scalar(quantity, row[f"{kind}_{quantity}"])
+                for quantity in SPEED if kind == "train" else ():
+                    tf.summary.scalar(quantity, row[quantity])
             writer.flush()

@@ -22,6 +22,10 @@ def first(
     return ("first", n, std, pair, mode, maybe, flag)
 
 
+def many(*, numbers: tuple[int, ...] = (1,)):
+    return numbers
+
+
 def second():
     return "second"
 
@@ -34,7 +38,7 @@ def library(name, **arguments):
     return name, arguments
 
 
-FUNCTIONS = {"first": first, "second": second, "needs": needs, "library": library}
+FUNCTIONS = {"first": first, "second": second, "needs": needs, "library": library, "many": many}
 FIRST = ("first", 2, 0.5, (0.0, 1.0), "x", None, False)
 
 
@@ -49,6 +53,7 @@ FIRST = ("first", 2, 0.5, (0.0, 1.0), "x", None, False)
         ("first(n=3, std=1, pair=(1, 2.5), mode='y', maybe=-2, flag=True)", [("first", 3, 1, (1, 2.5), "y", -2, True)]),
         ("first(maybe=None),\n   second", [FIRST, "second"]),
         ("needs(word='a b')", ["a b"]),
+        ("many(numbers=(3,)), many(numbers=(1, 2, 3))", [(3,), (1, 2, 3)]),
         ("library.Layer(x=[1, {'a': 2}])", [("Layer", {"x": [1, {"a": 2}]})]),
         ("library.Layer", [("Layer", {})]),
     ],
@@ -76,6 +81,9 @@ FORM = "is not of the form 'name(key=value)"
         ("first(std={[]: 1})", "first(std={[]: 1}): a plain value is wanted."),
         ("first(pair=1)", "first(pair=1): (a number, a number) is wanted."),
         ("first(pair=(1, 2, 3))", "(a number, a number) is wanted."),
+        ("many(numbers=3)", "many(numbers=3): (a whole number, ...) is wanted."),
+        ("many(numbers=(1, 2.5))", "(a whole number, ...) is wanted."),
+        ("many(numbers=())", "(a whole number, ...) is wanted."),
         ("first(mode='z')", "first(mode='z'): 'x' or 'y' is wanted."),
         ("first(maybe='z')", "first(maybe='z'): a number or None is wanted."),
         ("first(flag=1)", "first(flag=1): True or False is wanted."),

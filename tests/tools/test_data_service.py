@@ -1,5 +1,6 @@
 """A dispatcher and two workers, in processes of their own; one of them is killed."""
 
+import contextlib
 import re
 import signal
 import subprocess
@@ -10,27 +11,29 @@ import pytest
 from kerascnn.data import measure, open_source
 from kerascnn.data.batches import uint8_batches
 from kerascnn.data.lost import LATE, Lost
+from tools import data_service
 
 
-def start(*arguments):
-    """The process, and the address that it tells."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "tools.data_service", *arguments, "--host=localhost"], stdout=subprocess.PIPE, text=True
-    )
-    for line in process.stdout:
-        if match := re.search(r"^(?:dispatcher|worker) at (\S+)", line):
-            return process, match[1]
-    raise AssertionError(f"{arguments} ended with {process.wait()}")
+@contextlib.contextmanager
+def started(*arguments, says=r"^(?:dispatcher|worker) at (\S+)"):
+    """The process once it has written a line that matches, and the line's group. It is gone after the context."""
+    command = [sys.executable, "-m", "tools.data_service", *arguments, "--host=localhost"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            matches = (re.search(says, line) for line in process.stdout)
+            match = next(filter(None, matches), None)
+            assert match, f"{arguments} ended with {process.wait()}"
+            yield process, match[1]
+        finally:
+            process.kill()
 
 
 @pytest.fixture
 def service():
-    dispatcher, address = start("dispatcher")
-    workers = [start("worker", f"--dispatcher={address}")[0] for _ in range(2)]
-    yield address, workers
-    for process in (*workers, dispatcher):
-        process.kill()
-        process.communicate()
+    with contextlib.ExitStack() as stack:
+        _, address = stack.enter_context(started("dispatcher"))
+        workers = [stack.enter_context(started("worker", f"--dispatcher={address}"))[0] for _ in range(2)]
+        yield address, workers
 
 
 def test_training_goes_on_when_a_worker_is_killed(service, data_dir, capfd):
@@ -61,11 +64,45 @@ def test_training_goes_on_when_a_worker_is_killed(service, data_dir, capfd):
     assert f"{lost.batches} batches have not come" in capfd.readouterr().err
 
 
-def test_a_server_ends_on_sigterm():
-    dispatcher, _ = start("dispatcher")
-    dispatcher.send_signal(signal.SIGTERM)
-    dispatcher.communicate(timeout=60)
-    assert dispatcher.returncode == 0
+def test_a_server_ends_on_sigterm_and_on_ctrl_c():
+    with started("dispatcher") as (dispatcher, address):
+        with started("worker", f"--dispatcher={address}") as (worker, _):
+            worker.send_signal(signal.SIGINT)  # at once: this was lost where it came before the waiting began
+            assert worker.wait(timeout=60) == 0
+        dispatcher.send_signal(signal.SIGTERM)
+        assert dispatcher.wait(timeout=60) == 0
+
+
+@pytest.mark.parametrize("number", data_service.SIGNALS)
+def test_a_signal_is_not_lost_where_its_python_handler_does_not_run(number):
+    """As if it came between the last look for signals and the wait, or to a thread of TensorFlow's."""
+    done = subprocess.run([sys.executable, "-c", LOST, str(int(number))], timeout=60)
+    assert done.returncode == 0
+
+
+# `threading.Event().wait()` in place of `wait()` never returns here.
+LOST = """
+import signal, sys, threading, time
+from tools import data_service
+
+def another_thread():
+    # Of the whole process, the main thread alone has the signal blocked.
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, data_service.SIGNALS)
+    time.sleep(0.5)
+    signal.raise_signal(int(sys.argv[1]))
+
+signal.pthread_sigmask(signal.SIG_BLOCK, data_service.SIGNALS)
+with data_service.signals() as wait:
+    threading.Thread(target=another_thread, daemon=True).start()
+    wait()
+"""
+
+
+@pytest.mark.parametrize("number", data_service.SIGNALS)
+def test_a_worker_ends_while_it_waits_for_its_dispatcher(number):
+    with started("worker", "--dispatcher=localhost:1", says="looking for the dispatcher at (.*)") as (worker, _):
+        worker.send_signal(number)
+        assert worker.wait(timeout=60) == -number
 
 
 def test_no_dispatcher(data_dir):

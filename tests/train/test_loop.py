@@ -45,7 +45,7 @@ def rows(folder):
     """metrics.csv without what depends on the clock."""
     with open(folder / "metrics.csv", newline="") as file:
         return [
-            {key: value for key, value in row.items() if key not in ("images_per_second", "seconds")}
+            {key: value for key, value in row.items() if key not in ("images_per_second", "input_wait", "seconds")}
             for row in csv.DictReader(file)
         ]
 
@@ -75,7 +75,8 @@ def test_what_a_run_leaves(finished, data_dir):
     assert [row["step"] for row in rows(folder)] == ["16", "32", "48"]
     assert json.loads((folder / "recipe.json").read_text())["recipe"] == dataclasses.asdict(TINY)
     assert result.bundle == folder / "export" / "1"
-    assert len(list((folder / "checkpoints").iterdir())) == 3
+    checkpoints = [f"step-{step:08d}.npz" for step in (16, 32, 48)]
+    assert sorted(path.name for path in (folder / "checkpoints").iterdir()) == ["best.npz", *checkpoints]
     assert "LeNet" in (folder / "report.html").read_text() or "lenet5" in (folder / "report.html").read_text()
 
 
@@ -110,7 +111,8 @@ def test_tensorboard_has_the_numbers_of_the_csv(finished):
         for quantity in ("loss", "accuracy"):
             expected = [(row["step"], pytest.approx(row[f"{split}_{quantity}"])) for row in result.history]
             assert found[quantity] == expected
-        assert ("learning_rate" in found) == ("images_per_second" in found) == (split == "train")
+        for quantity in ("learning_rate", "images_per_second", "images_per_second_per_replica", "input_wait"):
+            assert (quantity in found) == (split == "train")
 
 
 def test_two_runs_are_bitwise_the_same_and_another_seed_is_not(finished, data_dir, tmp_path):
@@ -178,10 +180,12 @@ def test_a_finished_run_says_so_and_a_changed_one_is_refused(data_dir, tmp_path,
     assert "Finished before" in capsys.readouterr().out
     assert again.bundle == tmp_path / "export" / "1" and len(again.history) == 1
 
-    with pytest.raises(WrongInput, match=r"momentum=0.9, not 0.5"):
-        run(dataclasses.replace(once, momentum=0.5), model_dir=tmp_path, data_dir=data_dir)
-    with pytest.raises(WrongInput, match=r"holds a run with momentum=0.9, not 0.5\."):  # epochs alone may grow
-        run(dataclasses.replace(TINY, momentum=0.5), model_dir=tmp_path, data_dir=data_dir)
+    with pytest.raises(WrongInput, match=r"optimizer='nesterov', not 'sgd'"):
+        run(dataclasses.replace(once, optimizer="sgd"), model_dir=tmp_path, data_dir=data_dir)
+    with pytest.raises(
+        WrongInput, match=r"holds a run with optimizer='nesterov', not 'sgd'\."
+    ):  # epochs alone may grow
+        run(dataclasses.replace(TINY, optimizer="sgd"), model_dir=tmp_path, data_dir=data_dir)
     for old, new in zip(before, weights(tmp_path), strict=True):
         np.testing.assert_array_equal(old, new)
 
@@ -202,7 +206,7 @@ def test_statistics_that_no_recipe_owns_are_measured_anew(finished, data_dir, tm
 
 def test_a_loss_that_is_no_number_stops_the_run(data_dir, tmp_path):
     wild = dataclasses.replace(TINY, learning_rate=1e30, warmup_epochs=0)
-    with pytest.raises(Diverged, match=r"the loss is (nan|inf) by step .*lower --learning_rate"):
+    with pytest.raises(Diverged, match=r"the loss is (nan|inf) in step .*lower --learning_rate"):
         run(wild, model_dir=tmp_path, data_dir=data_dir)
     assert not (tmp_path / "model.keras").exists()
 
@@ -244,127 +248,192 @@ def test_weight_decay_and_momentum_are_the_papers(data_dir, tmp_path):
         np.testing.assert_allclose(difference, expected + np.zeros_like(difference), atol=2e-6)
 
 
-DEVICES = """
-import sys, dataclasses, pathlib
-import numpy as np
-import tensorflow as tf
-count, data_dir, out = int(sys.argv[1]), sys.argv[2], pathlib.Path(sys.argv[3])
-cpu = tf.config.list_physical_devices("CPU")[0]
-tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * count)
-from kerascnn import data
-from kerascnn.evaluate.predictions import predict
-from kerascnn.train import run
-from kerascnn.train.inputs import Inputs
-from kerascnn.train.loop import make_evaluate
-from kerascnn.train.run_dir import RunDir
-from kerascnn.train.state import State
-from recipes.digits_lenet5 import RECIPE as LENET
-from recipes.digits_resnet20 import RECIPE as RESNET
+def values(folder, name="best"):
+    """The arrays of a checkpoint."""
+    with np.load(folder / "checkpoints" / f"{name}.npz") as archive:
+        return dict(archive)
 
-source = data.open_source("digits", data_dir)
-strategy = "mirrored" if count > 1 else "one_device"
 
-# Evaluation: against a count in NumPy, on all 360 images.
-for batch_size in (48, 7 * count, 120 * count + count, 400 // count * count):
-    recipe = dataclasses.replace(LENET, batch_size=batch_size)
-    folder = RunDir(out / f"{count}-{batch_size}")
-    inputs = Inputs(recipe, folder, data_dir=data_dir)
-    state = State(recipe, folder, inputs, strategy=strategy, precision="float32", seed=1)
-    _, labels, logits = predict(state.model, source, "test", inputs.preprocessing, 90)
-    loss, right, seen = make_evaluate(state)()
-    shifted = logits - logits.max(-1, keepdims=True)
-    losses = np.log(np.exp(shifted).sum(-1)) - shifted[np.arange(360), labels]
-    assert seen == 360, seen
-    assert right == (logits.argmax(-1) == labels).sum(), right
-    np.testing.assert_allclose(loss, losses.sum(), rtol=1e-5)
-    print("evaluated", batch_size)
+@pytest.mark.parametrize("parts", [2, 4])
+def test_accumulated_parts_are_the_whole_batch(parts, data_dir, tmp_path):
+    """In a net without batch norm."""
+    recipe = dataclasses.replace(TINY, epochs=2, mix="mixup(alpha=0.5)", class_weights="balanced")
+    flags = {"data_dir": data_dir, "precision": "float64"}
+    whole = run(recipe, model_dir=tmp_path / "whole", **flags)
+    split = run(dataclasses.replace(recipe, accumulate=parts), model_dir=tmp_path / "split", **flags)
+    for a, b in zip(values(tmp_path / "whole").items(), values(tmp_path / "split").items(), strict=True):
+        assert a[0] == b[0]
+        np.testing.assert_allclose(a[1], b[1], rtol=1e-9, atol=1e-12)
+    for a, b in zip(whole.history, split.history, strict=True):
+        assert a["train_loss"] == pytest.approx(b["train_loss"], rel=1e-9)
+        assert a["test_accuracy"] == b["test_accuracy"]
 
-# Training with batch norm over the global batch: written down, to be compared between numbers of devices.
-recipe = dataclasses.replace(
-    RESNET, model_args="depths=(1, 1, 1)", epochs=1, batch_size=48, warmup_epochs=0, learning_rate=0.01,
-    train_split="train[:480]", test_split="test[:50]",
+
+def test_xla_computes_the_same(finished, data_dir, tmp_path):
+    _, plain = finished
+    compiled = run(TINY, model_dir=tmp_path, data_dir=data_dir, seed=5, xla=True)
+    for a, b in zip(plain.history, compiled.history, strict=True):
+        assert a["train_loss"] == pytest.approx(b["train_loss"], rel=1e-3)
+
+
+def test_the_average_is_evaluated_saved_and_exported(data_dir, tmp_path):
+    recipe = dataclasses.replace(TINY, average="ema(decay=0.9)")
+    result = run(recipe, model_dir=tmp_path, data_dir=data_dir)
+    header = (tmp_path / "metrics.csv").read_text().splitlines()[0]
+    assert "test_accuracy,average_loss,average_accuracy,images_per_second" in header
+    last = values(tmp_path, "step-00000048")
+    for layer in result.model.layers:
+        for i, variable in enumerate(layer.variables):
+            average, raw = (last[f"{kind}/{layer.name}/{i}_{variable.name}"] for kind in ("average", "model"))
+            np.testing.assert_array_equal(variable.numpy(), average)
+            assert not np.array_equal(average, raw)
+    assert "average_loss" in result.history[-1]
+    assert {path.name for path in (tmp_path / "tensorboard").iterdir()} == {"train", "test", "average"}
+
+
+def test_stochastic_weight_averaging_estimates_its_statistics_anew(data_dir, tmp_path):
+    recipe = dataclasses.replace(
+        RESNET,
+        model_args="depths=(1, 1, 1)",
+        epochs=4,
+        warmup_epochs=0,
+        train_split="train[:160]",
+        test_split="test[:50]",
+        schedule="constant",
+        average="swa(start=0.5, bn_batches=3)",
+    )
+    result = run(recipe, model_dir=tmp_path, data_dir=data_dir)
+    assert values(tmp_path, "step-00000020")["average/count"] == 3  # the epochs 2, 3 and 4
+    first, *_, last = result.history
+    assert first["average_loss"] != last["average_loss"] and np.isfinite(last["average_loss"])
+
+
+def test_early_stopping_gives_the_best_model(data_dir, tmp_path):
+    recipe = dataclasses.replace(
+        TINY, epochs=30, learning_rate=0.02, optimizer="adam", schedule="constant", patience=2, restore_best=True
+    )
+    result = run(recipe, model_dir=tmp_path, data_dir=data_dir)
+    accuracies = [row["test_accuracy"] for row in result.history]
+    best = int(np.argmax(accuracies))
+    assert len(accuracies) == best + 1 + 2 < 30
+    kept = values(tmp_path)
+    assert kept["epoch"] == best + 1
+    for layer in result.model.layers:
+        for i, variable in enumerate(layer.variables):
+            np.testing.assert_array_equal(variable.numpy(), kept[f"model/{layer.name}/{i}_{variable.name}"])
+    again = run(recipe, model_dir=tmp_path, data_dir=data_dir)
+    assert len(again.history) == len(accuracies)
+
+
+def test_a_run_that_diverges_goes_back_and_on_at_half_the_rate(data_dir, tmp_path, capfd):
+    wild = dataclasses.replace(TINY, learning_rate=1e30, warmup_epochs=0)
+    with pytest.raises(Diverged):
+        run(wild, model_dir=tmp_path, data_dir=data_dir, on_divergence="rollback")
+    told = capfd.readouterr().err
+    assert [f"on at {share:g} of the rate" in told for share in (0.5, 0.25, 0.125, 0.0625)] == [True] * 3 + [False]
+    kept = values(tmp_path, "step-00000000")
+    assert kept["course/rollbacks"] == 3
+    assert all(np.isfinite(array).all() for name, array in kept.items() if name.startswith("model/"))
+
+
+class Notes(keras.callbacks.Callback):
+    """Notes what it is told, and ends the run after two epochs."""
+
+    def __init__(self):
+        super().__init__()
+        self.told = []
+
+    def on_train_begin(self, logs=None):
+        self.told.append("begin")
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.told.append(epoch)
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.told.append(logs)
+        self.weights = self.model.get_weights()
+        self.model.stop_training = epoch == 1
+
+    def on_train_end(self, logs=None):
+        self.told.append("end")
+
+
+def test_keras_callbacks_are_told_of_epochs_and_may_end_the_run(data_dir, tmp_path):
+    notes, log = Notes(), keras.callbacks.CSVLogger(str(tmp_path / "log.csv"))
+    result = run(TINY, model_dir=tmp_path / "run", data_dir=data_dir, callbacks=[notes, log])
+    begin, first, first_logs, second, second_logs, end = notes.told
+    assert (begin, first, second, end) == ("begin", 0, 1, "end")
+    assert len(result.history) == 2
+    for logs, row in zip((first_logs, second_logs), result.history, strict=True):
+        assert (logs["loss"], logs["val_accuracy"]) == (row["train_loss"], row["test_accuracy"])
+    for told, trained in zip(notes.weights, result.model.get_weights(), strict=True):
+        np.testing.assert_array_equal(told, trained)
+    assert len((tmp_path / "log.csv").read_text().splitlines()) == 3
+
+
+def test_watching_changes_nothing_and_leaves_its_rows(finished, data_dir, tmp_path):
+    folder, _ = finished
+    run(TINY, model_dir=tmp_path, data_dir=data_dir, seed=5, watch_every=10)
+    with open(tmp_path / "watch.csv", newline="") as file:
+        seen = list(csv.DictReader(file))
+    assert [row["step"] for row in seen] == ["1", "11", "21", "31", "41"]
+    ratios = [float(value) for name, value in seen[1].items() if name.startswith("update_ratio/")]
+    assert len(ratios) == 5 and all(1e-5 < ratio < 1 for ratio in ratios)
+    for a, b in zip(weights(folder), weights(tmp_path), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-4)
+    assert "Update" in (tmp_path / "report.html").read_text()
+
+
+def test_python_users_are_told_of_a_wrong_argument(tmp_path):
+    with pytest.raises(WrongInput, match="run has no stratgy"):
+        run(TINY, model_dir=tmp_path, stratgy="mirrored")
+
+
+@pytest.mark.parametrize(
+    "field, value, message",
+    [
+        ("optimizer", "adamm", "adam"),
+        ("schedule", "cosin", "cosine"),
+        ("loss", "softmx", "softmax"),
+        ("clip", "global_norm(limit=-1)", "limit"),
+        ("average", "ema(decay=2)", "decay"),
+        ("class_weights", "1, 2", "class_weights"),
+        ("aux_weight", "auto", "auxiliary"),
+        ("teacher", "/nowhere", "teacher"),
+        ("accumulate", 3, "3 parts"),
+    ],
 )
-result = run(recipe, model_dir=out / f"run{count}", data_dir=data_dir, strategy=strategy)
-np.savez(out / f"weights{count}.npz", *result.model.get_weights())
-assert "keras_cv" not in sys.modules
-assert not any(getattr(layer, "synchronized", False) for layer in result.model.layers)
-print("trained", result.history[-1]["train_loss"])
-"""
+def test_a_wrong_field_is_named_before_anything_is_trained(field, value, message, data_dir, tmp_path):
+    with pytest.raises(WrongInput, match=message):
+        run(dataclasses.replace(TINY, **{field: value}), model_dir=tmp_path, data_dir=data_dir)
+    assert not (tmp_path / "recipe.json").exists()
 
 
-def test_one_two_and_three_devices_count_and_compute_the_same(data_dir, tmp_path):
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-c", DEVICES, str(count), str(data_dir), str(tmp_path)],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for count in (1, 2, 3)
-    ]
-    losses = []
-    for process in processes:
-        output, errors = process.communicate()
-        assert process.returncode == 0, errors
-        assert output.count("evaluated") == 4
-        losses.append(float(output.split("trained")[1]))
-    np.testing.assert_allclose(losses, losses[0], rtol=1e-5)
-    one, two, three = (list(np.load(tmp_path / f"weights{count}.npz").values()) for count in (1, 2, 3))
-    for a, b, c in zip(one, two, three, strict=True):
-        for other in (b, c):
-            np.testing.assert_allclose(other, a, atol=1e-3 * np.abs(a).max() + 1e-6)
+LONG = dataclasses.replace(TINY, epochs=40)
 
 
-REPLICAS = """
-import dataclasses, pathlib, sys
-import tensorflow as tf
-cpu = tf.config.list_physical_devices("CPU")[0]
-tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 8)
-from kerascnn.train.inputs import Inputs
-from kerascnn.train.loop import _distribute
-from kerascnn.train.run_dir import RunDir
-from kerascnn.train.state import State
-from recipes.digits_lenet5 import RECIPE
-
-recipe = dataclasses.replace(
-    RECIPE, batch_size=48, train_split="train[:230]", augment="horizontal_flip, randaugment(n=2, m=9)"
-)
-folder = RunDir(pathlib.Path(sys.argv[2]) / "run")
-inputs = Inputs(recipe, folder, data_dir=sys.argv[1])
-state = State(recipe, folder, inputs, strategy="mirrored", precision="float32", seed=1)
-assert state.replicas == 8
-
-def make(shard):
-    return inputs.train_batches(seed=1, start_step=0, shard=shard)
-
-for step, whole, parts in zip(range(9), make((0, 1)), _distribute(state, 48, make)):  # four steps are an epoch
-    for expected, part in zip(whole, parts, strict=True):
-        pieces = state.strategy.experimental_local_results(part)
-        assert [len(piece) for piece in pieces] == [6] * 8
-        tf.debugging.assert_equal(tf.concat(pieces, 0), expected)
-print("same", step + 1)
-"""
-
-
-def test_eight_replicas_share_the_batches_of_one(data_dir, tmp_path):
-    command = [sys.executable, "-c", REPLICAS, str(data_dir), str(tmp_path)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
-    assert done.stdout.endswith("same 9\n"), done.stderr
-
-
-def test_a_batch_that_replicas_cannot_share_is_refused(tmp_path, data_dir):
-    script = f"""
-import tensorflow as tf
-cpu = tf.config.list_physical_devices("CPU")[0]
-tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 3)
-import dataclasses
-from kerascnn.train import run
-from recipes.digits_lenet5 import RECIPE
-recipe = dataclasses.replace(RECIPE, batch_size=64)
-run(recipe, model_dir={str(tmp_path)!r}, data_dir={str(data_dir)!r}, strategy="mirrored")
-"""
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
-    assert "WrongInput: batch_size=64 cannot be shared out among 3 replicas" in done.stderr
+@pytest.mark.parametrize("kills", [3, pytest.param(20, marks=pytest.mark.slow)])
+def test_a_run_that_is_killed_again_and_again_comes_to_the_same_end(kills, data_dir, tmp_path):
+    run(LONG, model_dir=tmp_path / "whole", data_dir=data_dir)
+    chance = np.random.default_rng(kills)
+    arguments = [f"--epochs={LONG.epochs}", f"--data_dir={data_dir}", f"--model_dir={tmp_path / 'killed'}"]
+    died = 0
+    while died < kills:
+        process = start(*arguments)
+        if not process.stdout.readline():  # it prints when it goes on, and after its first epoch
+            break
+        time.sleep(chance.uniform(0, 2 * 3 / kills))
+        process.kill()
+        process.communicate()
+        died += process.returncode == -signal.SIGKILL
+    assert died == kills
+    process = start(*arguments)
+    output, errors = process.communicate()
+    assert process.returncode == 0 and "Resuming" in output, errors
+    assert rows(tmp_path / "killed") == rows(tmp_path / "whole")
+    whole, killed = (values(tmp_path / name, f"step-{LONG.epochs * 16:08d}") for name in ("whole", "killed"))
+    for name, array in whole.items():
+        np.testing.assert_array_equal(killed[name], array, err_msg=name)
 
 
 def test_training_on_another_backend_is_refused(tmp_path):

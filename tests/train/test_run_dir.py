@@ -4,7 +4,8 @@ import multiprocessing
 
 import pytest
 
-from kerascnn.train.run_dir import COLUMNS, RunDir
+from kerascnn.train.recipe import RunFlags
+from kerascnn.train.run_dir import AVERAGE, COLUMNS, RunDir
 from recipes.digits_resnet20 import RECIPE
 
 
@@ -33,10 +34,10 @@ def test_one_process_at_a_time(tmp_path):
 
 def test_recipe_json_holds_recipe_flags_versions_and_commit(tmp_path):
     folder = RunDir(tmp_path / "deep" / "run")
-    folder.write_recipe(RECIPE, {"seed": 3})
+    folder.write_recipe(RECIPE, RunFlags(seed=3, model_dir="deep/run"))
     written = json.loads((tmp_path / "deep" / "run" / "recipe.json").read_text())
     assert written["recipe"] == dataclasses.asdict(RECIPE)
-    assert written["run"] == {"seed": 3}
+    assert written["run"]["seed"] == 3 and "model_dir" not in written["run"]  # a folder may be moved
     assert {"python", "kerascnn", "tensorflow", "keras", "numpy"} <= written["versions"].keys()
     assert "commit" in written and "command" in written
 
@@ -44,13 +45,13 @@ def test_recipe_json_holds_recipe_flags_versions_and_commit(tmp_path):
 def test_the_same_recipe_and_more_epochs_pass_but_nothing_else(tmp_path):
     folder = RunDir(tmp_path)
     folder.check(RECIPE)
-    folder.write_recipe(RECIPE, {})
+    folder.write_recipe(RECIPE, RunFlags())
     folder.check(RECIPE)
     folder.check(dataclasses.replace(RECIPE, epochs=RECIPE.epochs + 1))
     with pytest.raises(ValueError, match=rf"holds a run with epochs={RECIPE.epochs}, not {RECIPE.epochs - 1}\."):
         folder.check(dataclasses.replace(RECIPE, epochs=RECIPE.epochs - 1))
-    with pytest.raises(ValueError, match=r"augment='affine.*', not '', momentum=0.9, not 0.8\..*--model_dir"):
-        folder.check(dataclasses.replace(RECIPE, augment="", momentum=0.8))
+    with pytest.raises(ValueError, match=r"augment='affine.*', not '', clip='', not 'agc'\..*--model_dir"):
+        folder.check(dataclasses.replace(RECIPE, augment="", clip="agc"))
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"recipe": 3}'])
@@ -75,3 +76,11 @@ def test_metrics_go_back_to_a_checkpoint(tmp_path):
     assert [one["epoch"] for one in back] == [1, 2]
     assert back[0]["train_loss"] == 1.125 and back[0]["test_loss"] != back[0]["test_loss"]
     assert folder.metrics.read_text().splitlines()[0] == ",".join(COLUMNS)
+
+
+def test_metrics_have_columns_for_an_average_where_there_is_one(tmp_path):
+    folder = RunDir(tmp_path)
+    folder.write_metrics([row(1) | dict.fromkeys(AVERAGE, 0.5)])
+    header, line = folder.metrics.read_text().splitlines()
+    assert header.split(",")[7:10] == ["average_loss", "average_accuracy", "images_per_second"]
+    assert folder.read_metrics(1)[0]["average_accuracy"] == 0.5

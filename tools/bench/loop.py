@@ -37,7 +37,9 @@ def loop(values) -> None:
 
     from kerascnn.evaluate import metrics
     from kerascnn.models import create_model
-    from kerascnn.train.optimizers import LossScale, apply_gradients
+    from kerascnn.train.losses import Objective
+    from kerascnn.train.optimizers import Update
+    from kerascnn.train.schedules import make_schedule
     from kerascnn.train.steps import Steps
     from kerascnn.train.strategy import make_strategy
 
@@ -46,51 +48,53 @@ def loop(values) -> None:
     images = tf.random.stateless_normal([batch * 8, size, size, channels], [0, 1])
     labels = tf.random.stateless_uniform([batch * 8], [0, 2], 0, 10, tf.int64)
     data = tf.data.Dataset.from_tensor_slices((images, labels)).batch(batch, drop_remainder=True).cache().repeat()
-
-    def make():
-        return create_model(values.model, num_classes=10, input_shape=shape), keras.optimizers.SGD(
-            0.01, momentum=0.9, nesterov=True
-        )
-
     strategy = make_strategy("one_device")
-    with strategy.scope():
-        model, optimizer = make()
-        optimizer.build(model.trainable_variables)
-        scale = LossScale(dynamic=False)
 
-    def step(images, labels):
-        with tf.GradientTape() as tape:
-            logits = model(images, training=True)
-            losses = metrics.cross_entropy(labels, logits)
-            loss = tf.reduce_sum(losses) / batch
-        gradients = tape.gradient(loss, model.trainable_variables)
-        apply_gradients(optimizer, scale, gradients, model.trainable_variables, 0.0)
-        return metrics.sums(labels, logits, losses)
+    def ours(xla):
+        with strategy.scope():
+            model = create_model(values.model, num_classes=10, input_shape=shape)
+            update = Update(model, optimizer="nesterov")
+            objective = Objective(classes=10)
+        schedule = make_schedule("constant", learning_rate=0.01, epochs=1, steps_per_epoch=1_000_000)
 
-    ours, batches = Steps(strategy, step), iter(strategy.experimental_distribute_dataset(data))
-    theirs, their_optimizer = make()
-    theirs.compile(their_optimizer, keras.losses.SparseCategoricalCrossentropy(from_logits=True), metrics=["accuracy"])
+        def step(number, images, labels):
+            with tf.GradientTape() as tape:
+                logits = model(images, training=True)
+                losses = objective(labels, logits)
+                loss = tf.reduce_sum(losses) / batch
+            update(tape.gradient(loss, model.trainable_variables), schedule(number))
+            return metrics.sums(labels, logits, losses)
 
-    def run_ours():
-        for _ in ours(batches, steps):
-            pass
+        compiled = Steps(strategy, tf.function(step, jit_compile=True) if xla else step)
+        batches = iter(strategy.experimental_distribute_dataset(data))
 
-    def run_fit():
-        theirs.fit(data, steps_per_epoch=steps, epochs=1, shuffle=False, verbose=0)
+        def run():
+            for _ in compiled(batches, steps):
+                pass
 
-    table("train loop", "Keras fit", run_ours, run_fit, batch * steps, values.rounds)
+        return run
+
+    def fit():
+        model = create_model(values.model, num_classes=10, input_shape=shape)
+        optimizer = keras.optimizers.SGD(0.01, momentum=0.9, nesterov=True)
+        model.compile(optimizer, keras.losses.SparseCategoricalCrossentropy(from_logits=True), metrics=["accuracy"])
+        return lambda: model.fit(data, steps_per_epoch=steps, epochs=1, shuffle=False, verbose=0)
+
+    table({"train loop": ours(False), "with --xla": ours(True), "Keras fit": fit()}, batch * steps, values.rounds)
 
 
-def table(name_a, name_b, run_a, run_b, images, rounds) -> None:
-    """Runs both once to compile, then in turn; prints images a second and the ratio of each round."""
-    run_a(), run_b()
-    rates_a: list[float] = []
-    rates_b: list[float] = []
+def table(sides, images, rounds) -> None:
+    """Runs all twice to compile and to find their pace, then in turn; prints images a second, and ratios to the last."""
+    rates: dict[str, list[float]] = {name: [] for name in sides}
+    for run in [*sides.values()] * 2:
+        run()
     for _ in range(rounds):
-        for run, rates in ((run_a, rates_a), (run_b, rates_b)):
+        for name, run in sides.items():
             started = time.perf_counter()
             run()
-            rates.append(images / (time.perf_counter() - started))
-    ratios = [a / b for a, b in zip(rates_a, rates_b, strict=True)]
-    for name, rates, form in ((name_a, rates_a, ",.0f"), (name_b, rates_b, ",.0f"), ("ratio", ratios, ".2f")):
-        print(f"{name:12} median {statistics.median(rates):{form}}   each {' '.join(f'{x:{form}}' for x in rates)}")
+            rates[name].append(images / (time.perf_counter() - started))
+    *_, last = rates.values()
+    for name, found in rates.items():
+        ratios = [a / b for a, b in zip(found, last, strict=True)]
+        each = " ".join(f"{rate:,.0f}" for rate in found)
+        print(f"{name:12} median {statistics.median(found):,.0f}   ratio {statistics.median(ratios):.2f}   each {each}")

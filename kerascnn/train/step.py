@@ -1,0 +1,74 @@
+"""What one replica does in a step: of training, of its parts, of evaluation."""
+
+from collections.abc import Callable
+
+import keras
+import tensorflow as tf
+
+from kerascnn.evaluate import metrics
+from kerascnn.train.probe import Probe
+from kerascnn.train.state import State
+
+
+def make_step(state: State, probe: Probe | None = None) -> tuple[Callable, Callable]:
+    """(step, part): functions of a step's number, uint8 images and labels, that return `metrics.sums`.
+
+    A batch in `accumulate` parts takes `part` for all but the last of them, and `step` for that: it adds the gradients
+    up and changes the weights.
+
+    Args:
+      probe: adds its statistics to what `step` returns.
+    """
+    model, variables = state.model, state.model.trainable_variables
+    outputs_of = probe.model if probe else model
+
+    def gradients_of(images, labels):
+        with tf.GradientTape() as tape:
+            found = keras.tree.flatten(outputs_of(state.inputs.preprocessing.normalise(images), training=True))
+            outputs, activations = found[: len(model.outputs)], found[len(model.outputs) :]
+            losses = state.objective(labels, outputs, images)
+            # The mean over the global batch: replicas and parts add their shares up.
+            loss = tf.reduce_sum(losses) / state.inputs.step_size
+            loss *= tf.cast(state.update.loss_scale.scale, loss.dtype)
+        gradients = tape.gradient(loss, variables)
+        if state.accumulated:
+            gradients = [kept + gradient for kept, gradient in zip(state.accumulated, gradients, strict=True)]
+        return gradients, metrics.sums(labels, outputs[0], losses), activations
+
+    def keep(gradients):
+        for kept, gradient in zip(state.accumulated, gradients, strict=True):
+            kept.assign(gradient)
+
+    def part(number, images, labels):
+        gradients, sums, _ = gradients_of(images, labels)
+        keep(gradients)
+        return sums
+
+    def step(number, images, labels):
+        gradients, sums, activations = gradients_of(images, labels)
+        keep([tf.zeros_like(gradient) for gradient in gradients[: len(state.accumulated)]])
+        before = [tf.identity(variable) for variable in variables] if probe else []
+        gradients = state.update(gradients, state.schedule(number) * state.rate_factor)
+        if state.average:
+            state.average.update()
+        if not probe:
+            return sums
+        after = [tf.identity(variable) for variable in variables]
+        statistics = probe.statistics(activations, gradients, before, after)
+        return tf.concat([sums, tf.cast(statistics, sums.dtype)], 0)
+
+    def compiled(function):
+        return tf.function(function, jit_compile=True) if state.flags.xla else function
+
+    return compiled(step), compiled(part)
+
+
+def make_test_step(state: State, model: keras.Model) -> Callable:
+    """A function of a step's number, uint8 images, labels and weights, that returns `metrics.sums` of a model."""
+
+    def step(number, images, labels, weights):
+        outputs = model(state.inputs.preprocessing.normalise(images), training=False)
+        logits = keras.tree.flatten(outputs)[0]
+        return metrics.sums(labels, logits, metrics.cross_entropy(labels, logits), weights)
+
+    return tf.function(step, jit_compile=True) if state.flags.xla else step
