@@ -15,6 +15,7 @@ COMMANDS = {
     "list":    "the models",
     "info":    "one model: parameters, stages, paper",
     "train":   "train a recipe",
+    "launch":  "train a recipe with several workers on this machine",
     "data":    "check a data set, count it, see what a recipe makes of it",
     "export":  "turn a finished run into a SavedModel",
     "predict": "classify images with a SavedModel, a run or published weights",

@@ -127,8 +127,9 @@ def run(
             train(state, interrupt, callbacks)
             model = finish(state, record)
             state.save(finished=True)
-        wanted = flags.export_dir and state.worker == 0
-        bundle = serve.export(model, flags.export_dir, inputs.preprocessing) if wanted else None
+        bundle = None
+        if flags.export_dir and state.worker == 0:
+            bundle = serve.export(model, flags.export_dir, inputs.preprocessing)
     return Result(model, state.history, inputs.preprocessing, bundle, folder if state.worker == 0 else None)
 
 
@@ -196,31 +197,38 @@ class _Training:
     """Training steps up to a given one; called again and again, it goes on."""
 
     def __init__(self, state: State, interrupt: Interrupt):
-        def compiled(probe, width):
-            step, part = make_step(state, probe)
-            return Steps(state.strategy, step, width=width, part=part, parts=state.recipe.accumulate, signals=SIGNALS)
-
         self._state, self._interrupt = state, interrupt
-        self._steps = compiled(None, 3)
         self._probe = Probe(state.model) if state.flags.watch_every else None
-        self._looks = compiled(self._probe, 3 + len(self._probe.names)) if self._probe else None
+        self._steps = self._compiled(None)
+        self._looks = self._compiled(self._probe)
         self._unsaved, self._seconds, self._waited = 0.0, 0.0, 0.0
+
+    def _compiled(self, probe):
+        step, part = make_step(self._state, probe)
+        return Steps(
+            self._state.strategy,
+            step,
+            width=3 + (len(probe.names) if probe else 0),
+            part=part,
+            parts=self._state.recipe.accumulate,
+            signals=SIGNALS,
+        )
 
     def __call__(self, end: int, batches: Iterator, watch: Watch) -> None:
         state, every = self._state, self._state.flags.watch_every
         while state.step < end:
-            look = every and state.step % every == 0
+            probe = self._probe if every and state.step % every == 0 else None
             stop = min(end, state.step - state.step % every + every) if every else end
-            steps, count = (self._looks, 1) if look else (self._steps, stop - state.step)
+            steps, count = (self._looks, 1) if probe else (self._steps, stop - state.step)
             for call in steps(batches, count, first=state.step, asked=lambda: self._interrupt.signal):
+                _stop_if_asked(state, call, self._interrupt)
                 state.course.after_steps(call.losses, state.step)
                 state.step += call.count
                 state.totals += call.sums[:3]
                 self._seconds, self._waited = self._seconds + call.seconds, self._waited + call.waited * call.seconds
                 watch.call(call)
-                if look and call.count:
-                    watch.look(self._probe, call.sums[3:] / state.replicas)
-                _stop_if_asked(state, call, self._interrupt)
+                if probe:
+                    watch.look(probe, call.sums[3:] / state.replicas)
                 self._unsaved += call.seconds  # the same on every worker
                 if self._unsaved > 60 * state.flags.checkpoint_minutes:
                     state.save()

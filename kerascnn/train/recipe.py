@@ -15,6 +15,7 @@ from absl import flags
 
 from kerascnn import console
 from kerascnn.registry import close_names
+from kerascnn.train.cluster import check_flags
 from kerascnn.train.interrupt import Interrupted
 
 # What each of these run flags may be.
@@ -223,6 +224,7 @@ class RunFlags:
         for flag, holds in checks.items():
             if not holds:
                 raise ValueError(f"{flag}={getattr(self, flag)!r} is out of range.")
+        check_flags(self.strategy, workers=self.workers, worker_index=self.worker_index, tpu=self.tpu)
         if self.xla and self.strategy != "one_device":
             raise ValueError("xla is for one_device: a TPU compiles by itself, and sums over replicas are not XLA's.")
 

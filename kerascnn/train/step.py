@@ -6,8 +6,12 @@ import keras
 import tensorflow as tf
 
 from kerascnn.evaluate import metrics
+from kerascnn.layers import DropConnectDense, FractionalMaxPooling2D
 from kerascnn.train.probe import Probe
 from kerascnn.train.state import State
+
+# They draw once for a whole batch, so on all replicas the same. Others, as Dropout, draw for each image.
+_ONE_DRAW = (DropConnectDense, FractionalMaxPooling2D)
 
 
 def make_step(state: State, probe: Probe | None = None) -> tuple[Callable, Callable]:
@@ -21,8 +25,17 @@ def make_step(state: State, probe: Probe | None = None) -> tuple[Callable, Calla
     """
     model, variables = state.model, state.model.trainable_variables
     outputs_of = probe.model if probe else model
+    seeds = [
+        layer.seed_generator.state.value
+        for layer in model.layers
+        if state.replicas > 1 and hasattr(layer, "seed_generator") and not isinstance(layer, _ONE_DRAW)
+    ]
 
     def gradients_of(images, labels):
+        # Seeds are the same on all replicas, and so would be what they drop: each adds its number while it computes.
+        replica = [tf.distribute.get_replica_context().replica_id_in_sync_group, 0]
+        for seed in seeds:
+            seed.assign_add(tf.cast(replica, seed.dtype))
         with tf.GradientTape() as tape:
             found = keras.tree.flatten(outputs_of(state.inputs.preprocessing.normalise(images), training=True))
             outputs, activations = found[: len(model.outputs)], found[len(model.outputs) :]
@@ -30,6 +43,8 @@ def make_step(state: State, probe: Probe | None = None) -> tuple[Callable, Calla
             # The mean over the global batch: replicas and parts add their shares up.
             loss = tf.reduce_sum(losses) / state.inputs.step_size
             loss *= tf.cast(state.update.loss_scale.scale, loss.dtype)
+        for seed in seeds:
+            seed.assign_sub(tf.cast(replica, seed.dtype))
         gradients = tape.gradient(loss, variables)
         if state.accumulated:
             gradients = [kept + gradient for kept, gradient in zip(state.accumulated, gradients, strict=True)]

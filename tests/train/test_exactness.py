@@ -6,12 +6,14 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 
 import numpy as np
 import pytest
 
 from kerascnn.train import run
+from recipes.digits_lenet5 import RECIPE as LENET
 from recipes.digits_resnet20 import RECIPE as RESNET
 
 # Batch norm, soft labels, weights of classes, an average; a last test batch that is not whole.
@@ -30,20 +32,19 @@ SMALL = dataclasses.replace(
 BRIEF = dataclasses.replace(SMALL, epochs=2)
 
 
-def flags(recipe):
-    """The command line that makes `recipe` of digits_resnet20."""
-    return [f"--{k}={v}" for k, v in dataclasses.asdict(recipe).items() if v != getattr(RESNET, k)]
+def flags(recipe, parent=RESNET):
+    """The command line that makes `recipe` of its parent."""
+    return [f"--{k}={v}" for k, v in dataclasses.asdict(recipe).items() if v != getattr(parent, k)]
 
 
-def launch(workers, recipe, *arguments):
-    command = [sys.executable, "-m", "tools.launch", f"--workers={workers}", "--", "digits_resnet20"]
-    return subprocess.Popen(
-        [*command, *flags(recipe), *map(str, arguments)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+def launch(workers, recipe, *arguments, parent=RESNET):
+    name = "digits_resnet20" if parent is RESNET else "digits_lenet5"
+    command = [sys.executable, "-m", "tools.launch", f"--workers={workers}", "--", name, *flags(recipe, parent)]
+    return subprocess.Popen([*command, *map(str, arguments)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
-def train_on_workers(workers, recipe, *arguments):
-    process = launch(workers, recipe, *arguments)
+def train_on_workers(workers, recipe, *arguments, parent=RESNET):
+    process = launch(workers, recipe, *arguments, parent=parent)
     output, errors = process.communicate()
     assert process.returncode == 0, errors
     return output
@@ -55,14 +56,20 @@ import tensorflow as tf
 cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * int(sys.argv.pop(1)))
 from kerascnn.train import main
+from recipes.digits_lenet5 import RECIPE as LENET
 from recipes.digits_resnet20 import RECIPE
 main(RECIPE)
 """
 
 
 def train_on_replicas(replicas, recipe, *arguments):
-    command = [sys.executable, "-c", MIRRORED, str(replicas), "--strategy=mirrored", *flags(recipe)]
-    done = subprocess.run([*command, *map(str, arguments)], capture_output=True, text=True)
+    with tempfile.NamedTemporaryFile("w", suffix=".py") as script:
+        script.write(MIRRORED)
+        script.flush()
+        command = [sys.executable, script.name, str(replicas), "--strategy=mirrored", *flags(recipe)]
+        done = subprocess.run(
+            [*command, *map(str, arguments)], capture_output=True, text=True, env=os.environ | {"PYTHONPATH": "."}
+        )
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -128,42 +135,36 @@ def test_twenty_steps_in_float32_are_those_of_one_device(train, count, alone, da
     assert max(found.values()) < 1e-4, found
 
 
-@pytest.fixture(scope="module")
-def together(tmp_path_factory, data_dir):
-    """A run of two workers that nothing disturbed."""
-    folder = tmp_path_factory.mktemp("together")
-    train_on_workers(2, SMALL, f"--data_dir={data_dir}", f"--model_dir={folder}")
-    return folder
-
-
 def children(process):
     """The workers' process numbers, in the order of their start."""
     with open(f"/proc/{process.pid}/task/{process.pid}/children") as file:
         return sorted(map(int, file.read().split()))
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
-def test_a_worker_that_ends_early_loses_nothing(number, together, data_dir, tmp_path):
-    """Killed, it takes the others with it and is named; asked to stop, it saves with them. The same command goes on."""
-    arguments = (f"--data_dir={data_dir}", f"--model_dir={tmp_path}")
-    process = launch(2, SMALL, *arguments)
-    assert "epoch  1/10" in process.stdout.readline()
-    os.kill(children(process)[1], number)
-    began = time.monotonic()
-    output, errors = process.communicate()
-    assert time.monotonic() - began < 60
-    if number == signal.SIGTERM:
-        assert process.returncode == 143, errors
-        assert re.search(r"Stopped after step \d+, saved in", errors)
-    else:
-        assert process.returncode not in (0, 143)
-        assert "worker 1" in errors
-    assert "Traceback" not in errors and not (tmp_path / "model.keras").exists()
-
-    output = train_on_workers(2, SMALL, *arguments)
+def test_a_worker_that_is_stopped_or_killed_loses_nothing(data_dir, tmp_path):
+    """Asked to stop, it saves with the others; killed, it takes them with it and is named. The same command goes on."""
+    recipe = dataclasses.replace(LENET, epochs=10, batch_size=48, train_split="train[:480]", test_split="test[:100]")
+    train_on_workers(2, recipe, f"--data_dir={data_dir}", f"--model_dir={tmp_path / 'whole'}", parent=LENET)
+    arguments = (f"--data_dir={data_dir}", f"--model_dir={tmp_path / 'disturbed'}")
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        process = launch(2, recipe, *arguments, parent=LENET)
+        assert process.stdout.readline()  # an epoch is done, or it goes on
+        os.kill(children(process)[1], number)
+        began = time.monotonic()
+        output, errors = process.communicate()
+        assert time.monotonic() - began < 60
+        assert "Traceback" not in errors and not (tmp_path / "disturbed" / "model.keras").exists()
+        if number == signal.SIGTERM:
+            assert process.returncode == 143, errors
+            assert re.search(r"Stopped after step \d+, saved in", errors)
+        else:
+            assert process.returncode not in (0, 143)
+            assert "worker 1" in errors
+    output = train_on_workers(2, recipe, *arguments, parent=LENET)
     assert "Resuming" in output
-    for name, array in last(together, SMALL).items():
-        np.testing.assert_array_equal(last(tmp_path, SMALL)[name], array, err_msg=name)
+    whole, disturbed = (last(tmp_path / name, recipe) for name in ("whole", "disturbed"))
+    for name, array in whole.items():
+        np.testing.assert_array_equal(disturbed[name], array, err_msg=name)
 
 
 @pytest.mark.slow

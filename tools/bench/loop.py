@@ -84,7 +84,7 @@ def loop(values) -> None:
 
 
 def table(sides, images, rounds) -> None:
-    """Runs all twice to compile and to find their pace, then in turn; prints images a second, and ratios to the last."""
+    """Runs all twice to compile and find their pace, then in turn; prints images a second, and ratios to the last."""
     rates: dict[str, list[float]] = {name: [] for name in sides}
     for run in [*sides.values()] * 2:
         run()
