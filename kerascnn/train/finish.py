@@ -17,7 +17,7 @@ def finish(state: State, record: dict) -> keras.Model:
     """Writes `model.keras` and `report.html` of a run that has done its steps, and returns the model.
 
     The model is a new one in float32 with the trained weights, or with their average where the recipe wants one:
-    nothing of strategies or precisions stays in it.
+    nothing of strategies, precisions or auxiliary classifiers stays in it.
 
     Args:
       state: at the end of the last epoch. Only worker 0 writes.
@@ -28,9 +28,12 @@ def finish(state: State, record: dict) -> keras.Model:
     if recipe.restore_best and state.course.best_epoch:
         state.restore_best()
         row = state.history[state.course.best_epoch - 1]
+    trained = state.average.twin if state.average else state.model
     with dtype_policy("float32"):
-        model = state.create_model()
-    model.set_weights((state.average.twin if state.average else state.model).get_weights())
+        # Auxiliary classifiers have done their work: nobody is to evaluate or serve them.
+        model = state.create_model(**({"include_aux": False} if len(trained.outputs) > 1 else {}))
+    for layer in model.layers:
+        layer.set_weights(trained.get_layer(layer.name).get_weights())
     if state.worker:
         return model
     temporary = folder.path / "writing.keras"

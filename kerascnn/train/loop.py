@@ -7,7 +7,6 @@ machines. What is trained is a plain Keras model all the same.
 import contextlib
 import dataclasses
 import os
-import signal
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -25,7 +24,7 @@ from kerascnn.models import load_model
 from kerascnn.train.averages import make_reestimate
 from kerascnn.train.finish import finish
 from kerascnn.train.inputs import Inputs
-from kerascnn.train.interrupt import Interrupt, Interrupted, explain_lost_worker
+from kerascnn.train.interrupt import SIGNALS, Interrupt, Interrupted, explain_lost_worker
 from kerascnn.train.losses import measure
 from kerascnn.train.probe import Probe
 from kerascnn.train.recipe import BadData, Diverged, LostWorker, Recipe, RunFlags, WrongInput
@@ -37,8 +36,6 @@ from kerascnn.train.steps import Steps
 from kerascnn.train.stopping import ROLLBACKS
 from kerascnn.train.strategy import addresses_of, make_strategy, worker_of
 from kerascnn.train.watch import Watch
-
-SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -119,7 +116,8 @@ def run(
             inputs.preprocessing.save(folder.preprocessing)
             record = folder.write_recipe(recipe, flags)
         if state.finished and state.at_end():
-            print(f"Finished before: {folder.path} holds all {state.epoch} epochs. More --epochs go on from there.")
+            if state.worker == 0:
+                print(f"Finished before: {folder.path} holds all {state.epoch} epochs. More --epochs go on from there.")
             model = load_model(folder.model)
         else:
             if state.step and state.worker == 0:

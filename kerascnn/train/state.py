@@ -93,14 +93,14 @@ class State:
         self.step, self.epoch, self.totals, self.finished = 0, 0, np.zeros(3), False
         self.history: list[dict[str, float]] = []
 
-    def create_model(self) -> keras.Model:
-        """A new model of the recipe."""
+    def create_model(self, **overrides: Any) -> keras.Model:
+        """A new model of the recipe, or one that differs from it."""
         preprocessing = self.inputs.preprocessing
         return create_model(
             self.recipe.model,
             num_classes=len(preprocessing.class_names),
             input_shape=(*preprocessing.image_size, preprocessing.channels),
-            **self.recipe.overrides(),
+            **(self.recipe.overrides() | overrides),
         )
 
     def _make_objective(self) -> Objective:

@@ -336,6 +336,28 @@ def test_a_run_that_diverges_goes_back_and_on_at_half_the_rate(data_dir, tmp_pat
     assert all(np.isfinite(array).all() for name, array in kept.items() if name.startswith("model/"))
 
 
+@pytest.mark.slow
+def test_auxiliary_classifiers_train_and_are_left_behind(data_dir, tmp_path):
+    recipe = dataclasses.replace(
+        TINY,
+        model="googlenet",
+        model_args="include_aux=True",
+        image_size=64,
+        epochs=1,
+        batch_size=16,
+        warmup_epochs=0,
+        train_split="train[:32]",
+        test_split="test[:16]",
+        aux_weight="auto",
+        augment="",
+    )
+    result = run(recipe, model_dir=tmp_path, data_dir=data_dir)
+    kept = values(tmp_path)
+    assert kept["loss/scales"].shape == (3,) and (kept["loss/scales"] < 1).all()  # a loss of ln 10 shall start at 1
+    assert len(result.model.outputs) == 1
+    np.testing.assert_array_equal(result.model.get_layer("logits").get_weights()[0], kept["model/logits/0_kernel"])
+
+
 class Notes(keras.callbacks.Callback):
     """Notes what it is told, and ends the run after two epochs."""
 

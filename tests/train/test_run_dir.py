@@ -81,6 +81,6 @@ def test_metrics_go_back_to_a_checkpoint(tmp_path):
 def test_metrics_have_columns_for_an_average_where_there_is_one(tmp_path):
     folder = RunDir(tmp_path)
     folder.write_metrics([row(1) | dict.fromkeys(AVERAGE, 0.5)])
-    header, line = folder.metrics.read_text().splitlines()
+    header, _ = folder.metrics.read_text().splitlines()
     assert header.split(",")[7:10] == ["average_loss", "average_accuracy", "images_per_second"]
     assert folder.read_metrics(1)[0]["average_accuracy"] == 0.5
