@@ -69,14 +69,9 @@ def test_list_and_info():
     assert listed.returncode == 0 and listed.stderr == ""
     names = [line.split()[0] for line in listed.stdout.splitlines()[1:]]
     assert names == ["plain20_cifar", "plain32_cifar", "plain44_cifar", "plain56_cifar", "plain110_cifar"]
-    told = kerascnn("info", "resnet20_cifar").stdout
+    told = kerascnn("info", "resnet20_cifar", env=os.environ | {"KERAS_BACKEND": "jax"}).stdout  # which will do, too
     for fact in ("1512.03385", "269,722 trainable", "40,551,040", "32x32x3", "stage3", "8x8x64"):
         assert fact in told
-
-
-def test_the_models_are_listed_on_jax_too():
-    done = kerascnn("info", "lenet5", env=os.environ | {"KERAS_BACKEND": "jax"})
-    assert done.returncode == 0 and "61,706" in done.stdout
 
 
 def test_where_recipes_are_found():

@@ -15,7 +15,7 @@ LAYERS = [
     "RandomShear(x_factor=0.3)",
     "ChannelShuffle(groups=3)",
     "AugMix",
-    "RandAugment(magnitude=0.5)",
+    pytest.param("RandAugment(magnitude=0.5)", marks=pytest.mark.slow),  # as AugMix has, and dearer
     "RandomBrightness(factor=0.3)",
 ]
 IMAGE = np.kron(np.random.default_rng(0).integers(0, 256, [6, 6, 3], np.uint8), np.ones([4, 4, 1], np.uint8))

@@ -120,7 +120,7 @@ def test_a_broken_image_is_an_error(signature):
         signature(image_bytes=tf.constant([b"no image"]))
 
 
-@pytest.mark.parametrize(("top_k", "count"), [(1, 1), (10, 10), (1000, 10)])
+@pytest.mark.parametrize(("top_k", "count"), [(1, 1), pytest.param(10, 10, marks=pytest.mark.slow), (1000, 10)])
 def test_top_k_is_at_most_all_classes(top_k, count, model, preprocessing, source, probabilities, tmp_path):
     loaded = tf.saved_model.load(str(serve.export(model, tmp_path, preprocessing, top_k=top_k)))
     files = tf.constant([encoded.numpy() for encoded, _ in source.dataset("test[:20]")])

@@ -28,16 +28,16 @@ def started(*arguments, says=r"^(?:dispatcher|worker) at (\S+)"):
             process.kill()
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def service():
     with contextlib.ExitStack() as stack:
-        _, address = stack.enter_context(started("dispatcher"))
+        dispatcher, address = stack.enter_context(started("dispatcher"))
         workers = [stack.enter_context(started("worker", f"--dispatcher={address}"))[0] for _ in range(2)]
-        yield address, workers
+        yield address, workers, dispatcher
 
 
 def test_training_goes_on_when_a_worker_is_killed(service, data_dir, capfd):
-    address, workers = service
+    address, workers, _ = service
     source = open_source("digits", data_dir)
     preprocessing = measure(source, "train", mode="none")
     options = {
@@ -64,20 +64,13 @@ def test_training_goes_on_when_a_worker_is_killed(service, data_dir, capfd):
     assert f"{lost.batches} batches have not come" in capfd.readouterr().err
 
 
-def test_a_server_ends_on_sigterm_and_on_ctrl_c():
-    with started("dispatcher") as (dispatcher, address):
-        with started("worker", f"--dispatcher={address}") as (worker, _):
-            worker.send_signal(signal.SIGINT)  # at once: this was lost where it came before the waiting began
-            assert worker.wait(timeout=60) == 0
-        dispatcher.send_signal(signal.SIGTERM)
-        assert dispatcher.wait(timeout=60) == 0
-
-
-@pytest.mark.parametrize("number", data_service.SIGNALS)
-def test_a_signal_is_not_lost_where_its_python_handler_does_not_run(number):
-    """As if it came between the last look for signals and the wait, or to a thread of TensorFlow's."""
-    done = subprocess.run([sys.executable, "-c", LOST, str(int(number))], timeout=60)
-    assert done.returncode == 0
+def test_servers_end_on_ctrl_c_and_on_sigterm(service):
+    """The last test of the service, whose first worker may be gone."""
+    _, (_, worker), dispatcher = service
+    worker.send_signal(signal.SIGINT)
+    assert worker.wait(timeout=60) == 0
+    dispatcher.send_signal(signal.SIGTERM)
+    assert dispatcher.wait(timeout=60) == 0
 
 
 # `threading.Event().wait()` in place of `wait()` never returns here.
@@ -99,6 +92,13 @@ with data_service.signals() as wait:
 
 
 @pytest.mark.parametrize("number", data_service.SIGNALS)
+def test_a_signal_is_not_lost_where_its_python_handler_does_not_run(number):
+    """As if it came between the last look for signals and the wait, or to a thread of TensorFlow's."""
+    done = subprocess.run([sys.executable, "-c", LOST, str(int(number))], timeout=60)
+    assert done.returncode == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
 def test_a_worker_ends_while_it_waits_for_its_dispatcher(number):
     with started("worker", "--dispatcher=localhost:1", says="looking for the dispatcher at (.*)") as (worker, _):
         worker.send_signal(number)

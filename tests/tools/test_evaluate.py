@@ -19,7 +19,7 @@ from sklearn.datasets import load_sample_images
 import kerascnn
 from kerascnn import data, load_model
 from kerascnn.evaluate.predictions import predict
-from tools import torch_golden
+from tools import evaluate, torch_golden
 
 ROOT = pathlib.Path(__file__).parents[2]
 
@@ -41,7 +41,7 @@ def folder(data_dir, tmp_path_factory):
     return folder
 
 
-def test_a_run_is_counted_and_the_rows_add_up(run_dir, data_dir, folder, tmp_path):
+def test_a_run_is_counted_and_the_rows_add_up(run_dir, data_dir, folder, tmp_path, monkeypatch):
     table = tmp_path / "results.csv"
     done = run(f"--run={run_dir}", "--data=digits", f"--data_dir={data_dir}", f"--csv={table}")
     assert done.returncode == 0, done.stderr
@@ -51,8 +51,8 @@ def test_a_run_is_counted_and_the_rows_add_up(run_dir, data_dir, folder, tmp_pat
     top1 = np.mean(logits.argmax(-1) == labels)
     assert "on digits test: 360 images of 8x8, resize\n" in done.stdout
     assert f"top-1 {100 * top1:6.2f} %\n" in done.stdout
-    again = run(f"--run={run_dir}", f"--data={folder}", f"--csv={table}")
-    assert again.returncode == 0, again.stderr
+    monkeypatch.setattr(sys, "argv", ["evaluate", f"--run={run_dir}", f"--data={folder}", f"--csv={table}"])
+    evaluate.main()
     with open(table, newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["images"] for row in rows] == ["360", "40"]
@@ -133,6 +133,9 @@ def test_published_weights_beside_their_publishers_figure(made_up, photos, tmp_p
         (["--data=digits", "--model=resnet19", "--weights=timm:resnet18.a1_in1k"], "resnet19"),
     ],
 )
-def test_wrong_arguments(arguments, says, data_dir):
-    done = run(*arguments, f"--data_dir={data_dir}")
-    assert done.returncode == 2 and done.stderr.startswith("error: ") and says in done.stderr
+def test_wrong_arguments(arguments, says, data_dir, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["evaluate", *arguments, f"--data_dir={data_dir}"])
+    with pytest.raises(SystemExit) as end:
+        evaluate.main()
+    errors = capsys.readouterr().err
+    assert end.value.code == 2 and errors.startswith("error: ") and says in errors

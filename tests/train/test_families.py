@@ -21,13 +21,20 @@ from kerascnn.train.steps import Steps
 from kerascnn.train.strategy import make_strategy
 from recipes.digits_lenet5 import RECIPE
 
-# Of each family the smallest; of the deep ones with fewer blocks, and with fewer units where they are most weights.
+# Those without a norm want smaller steps.
+ADAM = {"optimizer": "adam", "learning_rate": 0.001}
+# Of each family the smallest; of the deep ones with fewer blocks, and of the wide ones with fewer channels.
 SMALL = {
     "lenet5": {},
-    "alexnet_grouped": {"image_size": 64, "model_args": "hidden=(64, 64)"},
-    "nin_cifar": {},
-    "vgg11": {"model_args": "hidden=(64, 64)"},
-    "googlenet": {"model_args": "include_aux=True", "image_size": 64},
+    "alexnet_grouped": {
+        "model_args": "stages=(((16, 11, 4, 2, 1),), ((32, 5, 1, 2, 2),), "
+        "((64, 3, 1, 1, 1), (64, 3, 1, 1, 2), (32, 3, 1, 1, 2))), hidden=(64, 64), dropout=0.0",
+        "image_size": 64,
+        **ADAM,
+    },
+    "nin_cifar": {"model_args": "dropout=0.0", **ADAM, "learning_rate": 0.0003},
+    "vgg11": {"model_args": "widths=(16, 32, 64, 64, 64), hidden=(64, 64), dropout=0.0", **ADAM},
+    "googlenet": {"model_args": "include_aux=True", "image_size": 64, **ADAM},
     "resnet10": {},
     "preact_resnet164_cifar": {"model_args": "depths=(2, 2, 2)"},
     "legacy_seresnet18": {},
@@ -38,6 +45,8 @@ SMALL = {
     "efficientnet_b0": {},
 }
 HALF = {"mixed_bfloat16": tf.bfloat16, "mixed_float16": tf.float16}
+# NumPy speaks of blocks.LOWEST, which is meant to become minus infinity there.
+half_precision = pytest.mark.filterwarnings("ignore:overflow encountered in cast:RuntimeWarning")
 
 
 def families(*quick):
@@ -46,7 +55,7 @@ def families(*quick):
 
 
 def recipe(name, **fields):
-    small = {"batch_size": 8, "epochs": 4, "warmup_epochs": 1, "learning_rate": 0.01, "augment": ""}
+    small = {"batch_size": 8, "epochs": 4, "warmup_epochs": 1, "learning_rate": 0.01}
     return dataclasses.replace(RECIPE, model=name, **{**small, "test_split": "test[:100]", **SMALL[name], **fields})
 
 
@@ -123,12 +132,12 @@ def as_many_as_are_high(logits):
     return logits + tf.reduce_sum(tf.boolean_mask(logits, logits > 0))
 
 
-@pytest.mark.parametrize(("function", "operation"), [(by_python, "EagerPyFunc"), (printed, "PrintV2")])
+@pytest.mark.parametrize(("function", "operation"), [(by_python, "EagerPyFunc"), (printed, "StringFormat")])
 def test_what_the_host_would_do_is_refused(function, operation, made):
     state, ask = made("lenet5", xla=True), Asking(function)
     state.model = keras.Model(state.model.inputs, ask(state.model.output))
     step, _ = make_step(state)
-    with pytest.raises(ValueError, match=operation):
+    with pytest.raises(ValueError, match=f"unsupported operations .* {operation} "):
         hlo(state, step, next(_train_batches(state)))
 
 
@@ -142,6 +151,7 @@ def test_a_size_that_depends_on_data_is_found(made):
 
 @families("resnet20_cifar", "mobilenet_v1_025")
 @pytest.mark.parametrize("precision", HALF)
+@half_precision
 def test_what_is_kept_and_counted_is_float32(name, precision, made, monkeypatch):
     """Weights, statistics, logits, losses and metrics; convolutions and the tensors between them are not."""
     state, counted = made(name, precision=precision), []
@@ -170,11 +180,13 @@ def test_what_is_kept_and_counted_is_float32(name, precision, made, monkeypatch)
 
 @families("lenet5")
 @pytest.mark.parametrize("precision", HALF)
+@half_precision
 def test_five_hundred_steps_in_half_precision(name, precision, data_dir, tmp_path):
     keras.backend.clear_session()
-    result = run(recipe(name, train_split="train[:1000]"), model_dir=tmp_path, data_dir=data_dir, precision=precision)
+    wanted = recipe(name, batch_size=4, train_split="train[:500]", test_split="test[:40]")
+    result = run(wanted, model_dir=tmp_path, data_dir=data_dir, precision=precision)
     assert result.history[-1]["step"] == 500
-    losses = [row[key] for row in result.history for key in ("train_loss", "test_loss")]
-    assert np.isfinite(losses).all()
-    assert losses[-2] < losses[0]
+    losses = [row["train_loss"] for row in result.history]
+    assert np.isfinite(losses).all()  # a step's that is none makes its epoch's none
+    assert losses[-1] < 0.95 * losses[0]
     assert all(np.isfinite(values).all() for values in result.model.get_weights())

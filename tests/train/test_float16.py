@@ -17,6 +17,7 @@ ROOT = Path(__file__).parents[2]
 # A batch norm, a momentum and 8x8 images. What is spoiled is what flows back from the loss, of one replica.
 STEPS = """
 import dataclasses, pathlib, sys
+import keras
 import numpy as np
 import tensorflow as tf
 name, data_dir, out = sys.argv[1], sys.argv[2], pathlib.Path(sys.argv[3])
@@ -61,8 +62,9 @@ for number, (replica, by) in enumerate(((-1, "1"), (1, "inf"), (0, "inf"), (1, "
     factor.assign(float(by))
     (call,) = steps(batches, 1, first=number)
     assert np.isfinite(call.losses).all()
-    copies = {key: strategy.experimental_local_results(getattr(variable, "value", variable))
-              for key, variable in state.variables().items()}
+    variables = {key: variable.value if isinstance(variable, keras.Variable) else variable
+                 for key, variable in state.variables().items()}
+    copies = {key: strategy.experimental_local_results(variable) for key, variable in variables.items()}
     for index in range(state.replicas // state.workers):
         values = {key: copy[index].numpy() for key, copy in copies.items()}
         np.savez(out / f"{number}-{state.worker + index}.npz", **values)
@@ -111,7 +113,7 @@ def test_an_overflow_of_one_is_skipped_by_all(name, data_dir, tmp_path):
     assert changed[0] == {"loss_scale/scale", "loss_scale/good_steps"}
     assert changed[1] == changed[2] == {"loss_scale/scale"}
     trained = {key for key in states[0] if key.endswith(("kernel", "gamma", "beta", "bias", "momentum"))}
-    assert len(trained) > 50 and changed[3] == trained | {"optimizer/iteration", "loss_scale/good_steps"}
+    assert len(trained) > 40 and changed[3] == trained | {"optimizer/iteration", "loss_scale/good_steps"}
     assert [state["loss_scale/scale"] for state in states] == [2.0**power for power in (15, 14, 13, 12, 12)]
     assert [state["loss_scale/good_steps"] for state in states] == [1, 0, 0, 0, 1]
     assert [state["optimizer/iteration"] for state in states] == [1, 1, 1, 1, 2]
