@@ -1,7 +1,7 @@
 """Trains a recipe with several workers on this machine, as many machines would: each worker is a process.
 
-python -m tools.launch --workers=2 -- digits_resnet20 --epochs=3
-kerascnn launch --workers=2 -- digits_resnet20 --epochs=3      where kerascnn is installed
+python -m tools.launch --workers=2 -- digits_lenet5 --epochs=3
+kerascnn launch --workers=2 -- digits_lenet5 --epochs=3      where kerascnn is installed
 
 What follows `--` is a recipe and its flags; --strategy=multi_worker is added. Each line that a worker writes comes out
 behind its number, `[0] `. Ctrl-C and SIGTERM are passed on to all workers, which save the run and end. When one fails,

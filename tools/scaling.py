@@ -320,9 +320,10 @@ def measure(recipe: str, workers: int, steps: tuple[int, int], arguments: Sequen
                 ran = int(float(list(csv.DictReader(file))[-1]["step"]))
             if ran != number:
                 raise RuntimeError(f"{recipe} ran {ran} steps, not {number}: is its training split so long?")
-        from kerascnn import load_model
+        with console.quiet_start():
+            from kerascnn import load_model
 
-        model = load_model(run / "model.keras")
+            model = load_model(run / "model.keras")
     parameters = sum(math.prod(variable.shape) for variable in model.trainable_variables)
     work = reduced(parameters, norm_channels(model))
     predicted = workers * sent(work.gradients + work.others, workers)

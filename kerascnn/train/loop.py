@@ -33,7 +33,7 @@ from kerascnn.train.schedules import plot
 from kerascnn.train.state import State, schedule_of
 from kerascnn.train.step import make_step, make_test_step
 from kerascnn.train.steps import Steps
-from kerascnn.train.stopping import ROLLBACKS
+from kerascnn.train.stopping import ADVICE, ROLLBACKS
 from kerascnn.train.strategy import addresses_of, make_strategy, worker_of
 from kerascnn.train.watch import Watch
 
@@ -111,15 +111,15 @@ def run(
             state = State(recipe, flags, folder, inputs, strategy)
             state.resume(flags.resume)
             state.check_workers()
-        record: dict[str, Any] = {}
-        if state.worker == 0:
-            inputs.preprocessing.save(folder.preprocessing)
-            record = folder.write_recipe(recipe, flags)
         if state.finished and state.at_end():
             if state.worker == 0:
-                print(f"Finished before: {folder.path} holds all {state.epoch} epochs. More --epochs go on from there.")
+                print(_finished_before(state))
             model = load_model(folder.model)
         else:
+            record: dict[str, Any] = {}
+            if state.worker == 0:
+                inputs.preprocessing.save(folder.preprocessing)
+                record = folder.write_recipe(recipe, flags)
             if state.step and state.worker == 0:
                 print(f"Resuming {folder.path} after step {state.step}, {state.epoch} of {recipe.epochs} epochs.")
             train(state, interrupt, callbacks)
@@ -131,6 +131,12 @@ def run(
     return Result(model, state.history, inputs.preprocessing, bundle, folder if state.worker == 0 else None)
 
 
+def _finished_before(state):
+    if state.course.ended:
+        return f"Finished before: {state.folder.path} ended early, after {state.epoch} epochs, and stays as it is."
+    return f"Finished before: {state.folder.path} holds all {state.epoch} epochs. More --epochs go on from there."
+
+
 def train(state: State, interrupt: Interrupt, callbacks: Iterable[keras.callbacks.Callback] = ()) -> None:
     """Goes from where a run is to the end of its last epoch, with an evaluation and a checkpoint after each.
 
@@ -139,7 +145,7 @@ def train(state: State, interrupt: Interrupt, callbacks: Iterable[keras.callback
     told = keras.callbacks.CallbackList(
         list(callbacks) if state.worker == 0 else [], model=state.model, epochs=state.recipe.epochs
     )
-    state.model.stop_training = False
+    state.model.stop_training, state.model.optimizer = False, state.update.optimizer
     told.on_train_begin()
     can_go_back = state.flags.on_divergence == "rollback"
     if can_go_back and not state.step:
@@ -151,7 +157,7 @@ def train(state: State, interrupt: Interrupt, callbacks: Iterable[keras.callback
         except Diverged as error:
             rollbacks = state.course.rollbacks + 1
             if not can_go_back or rollbacks > ROLLBACKS:
-                raise
+                raise Diverged(f"{error} {ADVICE}") from None
             state.resume()
             state.course.rollbacks = rollbacks
             state.rate_factor.assign(state.course.rate_factor())
@@ -173,7 +179,7 @@ def _train_on(state, train_to, evaluate, told):
     with Watch(state) as watch:
         while not state.at_end():
             epoch = state.epoch + 1
-            told.on_epoch_begin(epoch - 1)
+            _tell(state, told.on_epoch_begin, epoch - 1)
             train_to(epoch * state.steps_per_epoch, batches, watch)
             loss, accuracy = metrics.means(state.totals)
             row = {
@@ -186,9 +192,19 @@ def _train_on(state, train_to, evaluate, told):
                 **train_to.speed(),
                 "seconds": seconds_before + time.perf_counter() - started,
             }
-            told.on_epoch_end(epoch - 1, _logs(row))
+            _tell(state, told.on_epoch_end, epoch - 1, _logs(row))
             state.end_epoch(row, stop=bool(state.model.stop_training))
             watch.epoch(row)
+
+
+def _tell(state, method, *arguments):
+    """Tells callbacks. They find the next step's rate where they look for it, and may not change it there."""
+    rate = state.model.optimizer.learning_rate
+    rate.assign(state.rate())
+    before = float(rate.numpy())
+    method(*arguments)
+    if float(rate.numpy()) != before:
+        raise ValueError("a callback has set the learning rate, which is the recipe's schedule's to set: use that.")
 
 
 class _Training:
@@ -228,7 +244,7 @@ class _Training:
                 if probe:
                     watch.look(probe, call.sums[3:] / state.replicas)
                 self._unsaved += call.seconds  # the same on every worker
-                if self._unsaved > 60 * state.flags.checkpoint_minutes:
+                if self._unsaved > 60 * state.flags.checkpoint_minutes and not state.course.high:
                     state.save()
                     self._unsaved = 0.0
 
@@ -330,8 +346,8 @@ def _stop_if_asked(state, call, interrupt):
 
 
 def _logs(row):
-    """A row of `metrics.csv` by the names that Keras's callbacks know."""
-    return {key.replace("train_", "").replace("test_", "val_"): value for key, value in row.items()}
+    """A row of `metrics.csv` by the names that Keras's callbacks know, which are told the epoch beside it."""
+    return {key.replace("train_", "").replace("test_", "val_"): value for key, value in row.items() if key != "epoch"}
 
 
 @contextlib.contextmanager

@@ -121,23 +121,22 @@ class Recipe:
     restore_best: bool = False
 
     def __post_init__(self) -> None:
+        left = self.epochs - self.warmup_epochs
         checks = {
-            "epochs": self.epochs >= 1,
-            "batch_size": self.batch_size >= 1,
-            "image_size": self.image_size is None or self.image_size >= 1,
-            "learning_rate": self.learning_rate > 0,
-            "accumulate": self.accumulate >= 1,
-            "warmup_epochs": 0 <= self.warmup_epochs <= self.epochs,
-            "cooldown_epochs": 0 <= self.cooldown_epochs <= self.epochs - self.warmup_epochs,
-            "weight_decay": self.weight_decay >= 0,
-            "l1": self.l1 >= 0,
-            "layer_decay": 0 < self.layer_decay <= 1,
-            "patience": self.patience >= 0,
-            "label_smoothing": 0 <= self.label_smoothing < 1,
+            "epochs": (self.epochs >= 1, "1 or more"),
+            "batch_size": (self.batch_size >= 1, "1 or more"),
+            "accumulate": (self.accumulate >= 1, "1 or more"),
+            "image_size": (self.image_size is None or self.image_size >= 1, "1 or more, or none,"),
+            "learning_rate": (self.learning_rate > 0, "above 0"),
+            "warmup_epochs": (0 <= self.warmup_epochs <= self.epochs, f"from 0 to the {self.epochs} epochs"),
+            "cooldown_epochs": (0 <= self.cooldown_epochs <= left, f"from 0 to the {left:g} epochs behind the warm-up"),
+            "weight_decay": (self.weight_decay >= 0, "0 or more"),
+            "l1": (self.l1 >= 0, "0 or more"),
+            "layer_decay": (0 < self.layer_decay <= 1, "above 0 and up to 1"),
+            "label_smoothing": (0 <= self.label_smoothing < 1, "from 0 to below 1"),
+            "patience": (self.patience >= 0, "0 or more"),
         }
-        for field, holds in checks.items():
-            if not holds:
-                raise ValueError(f"{field}={getattr(self, field)!r} is out of range.")
+        _check(self, checks)
 
     def overrides(self) -> dict[str, Any]:
         """`model_args` as keyword arguments.
@@ -170,7 +169,7 @@ class Recipe:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RunFlags:
-    """Where and on what a recipe runs, and what is done when something goes wrong: nothing that a result depends on.
+    """Where and on what a recipe runs, from which seed, and what is done when something goes wrong.
 
     Attributes:
       data_dir: where TensorFlow Datasets keeps its files; none for `~/tensorflow_datasets`.
@@ -217,13 +216,11 @@ class RunFlags:
             if (value := getattr(self, flag)) not in names:
                 raise ValueError(f"no {flag} {value!r}: {close_names(value, names)}")
         checks = {
-            "checkpoint_minutes": self.checkpoint_minutes > 0,
-            "keep": self.keep >= 1,
-            "watch_every": self.watch_every >= 0,
+            "checkpoint_minutes": (self.checkpoint_minutes > 0, "above 0"),
+            "keep": (self.keep >= 1, "1 or more"),
+            "watch_every": (self.watch_every >= 0, "0 or more"),
         }
-        for flag, holds in checks.items():
-            if not holds:
-                raise ValueError(f"{flag}={getattr(self, flag)!r} is out of range.")
+        _check(self, checks)
         check_flags(self.strategy, workers=self.workers, worker_index=self.worker_index, tpu=self.tpu)
         if self.xla and self.strategy != "one_device":
             raise ValueError("xla is for one_device: a TPU compiles by itself, and sums over replicas are not XLA's.")
@@ -240,6 +237,12 @@ class CommandFlags:
 
     smoke: bool = False
     plot_schedule: str | None = None
+
+
+def _check(fields: Recipe | RunFlags, checks: dict[str, tuple[bool, str]]) -> None:
+    for name, (holds, wanted) in checks.items():
+        if not holds:
+            raise ValueError(f"{name}={getattr(fields, name)!r} is out of range: {wanted} is wanted.")
 
 
 def main(recipe: Recipe, argv: list[str] | None = None) -> NoReturn:

@@ -93,7 +93,13 @@ class RunDir:
         except (ValueError, KeyError, TypeError) as error:
             raise ValueError(f"{self.recipe} does not hold a recipe ({error!r}): give another --model_dir.") from error
         now = dataclasses.asdict(recipe)
-        changed = sorted(key for key in now.keys() | before.keys() if now.get(key) != before.get(key))
+        if now.keys() != before.keys():
+            fields = ", ".join(sorted(now.keys() ^ before.keys()))
+            raise ValueError(
+                f"{self.path} holds a run of another version of kerascnn, whose recipes differ in {fields}. It can be "
+                "evaluated and exported, but not gone on with: give another --model_dir."
+            )
+        changed = sorted(key for key in now if now.get(key) != before.get(key))
         if "epochs" in changed and recipe.epochs > before["epochs"]:
             changed.remove("epochs")
         if changed:

@@ -54,7 +54,7 @@ class State:
             if size % shares:
                 raise ValueError(
                     f"batch_size={size} cannot be shared out among {self.replicas} replicas"
-                    + (f" in {recipe.accumulate} parts each." if recipe.accumulate > 1 else ".")
+                    + (f", in {recipe.accumulate} parts each." if recipe.accumulate > 1 else ".")
                 )
         self.schedule = schedule_of(recipe, self.steps_per_epoch)
         keras.utils.set_random_seed(flags.seed)
@@ -169,7 +169,8 @@ class State:
         self.history.append(row)
         if self.worker == 0:
             self.folder.write_metrics(self.history)
-        self.save(best=best)
+        if not self.course.high:  # else it may be on its way to diverge, and the last good checkpoint is worth more
+            self.save(best=best)
 
     def save(self, *, best: bool = False, finished: bool = False) -> None:
         """Writes a checkpoint. Every worker comes here; the first one writes.

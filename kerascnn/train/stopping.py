@@ -11,7 +11,7 @@ HIGH, HIGH_STEPS = 3.0, 100  # a loss so many times the first, for so many steps
 OVERFLOWS = 20  # steps that float16 may need in a row to find its loss scale
 ROLLBACKS = 3
 
-ADVICE = "Try a lower --learning_rate, more --warmup_epochs or --clip='global_norm(limit=1.0)', in another --model_dir"
+ADVICE = "Try a lower --learning_rate, more --warmup_epochs or --clip='global_norm(limit=1.0)', in another --model_dir."
 
 
 class Course:
@@ -57,7 +57,7 @@ class Course:
         """Looks at the losses of the steps from number `first` on.
 
         Raises:
-          Diverged: with what to try.
+          Diverged: one of them is no number, or they have been high for too long.
         """
         for step, loss in enumerate(losses, first):
             if math.isnan(self.first_loss) and math.isfinite(loss):
@@ -65,11 +65,11 @@ class Course:
             self.broken = 0 if math.isfinite(loss) else self.broken + 1
             self.high = self.high + 1 if loss > HIGH * self.first_loss else 0
             if self.broken > (OVERFLOWS if self._patient else 0):
-                raise Diverged(f"the loss is {loss} in step {step}. {ADVICE}.")
+                raise Diverged(f"the loss is {loss} in step {step}.")
             if self.high >= HIGH_STEPS:
                 raise Diverged(
                     f"the loss is {loss:.4g} in step {step} and was above {HIGH:g} times the first step's, "
-                    f"{self.first_loss:.4g}, for {HIGH_STEPS} steps. {ADVICE}."
+                    f"{self.first_loss:.4g}, for {HIGH_STEPS} steps."
                 )
 
     def after_epoch(self, epoch: int, *, loss: float, accuracy: float) -> bool:

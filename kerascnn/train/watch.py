@@ -73,13 +73,13 @@ class Watch:
         """After an epoch: its row of `metrics.csv`."""
         if not self._shown:
             return
-        epochs = self._state.recipe.epochs
+        epochs, speed = self._state.recipe.epochs, row["images_per_second"]  # NaN where no step was left to do
         average = f"average {row['average_accuracy']:7.2%}  " if self._state.average else ""
         self._bar.write(
             f"epoch {row['epoch']:>{len(str(epochs))}.0f}/{epochs}  "
             f"train loss {row['train_loss']:.4f} accuracy {row['train_accuracy']:7.2%}  "
             f"test loss {row['test_loss']:.4f} accuracy {row['test_accuracy']:7.2%}  {average}"
-            f"rate {row['learning_rate']:.4f}  {row['images_per_second']:,.0f} images/s",
+            f"rate {row['learning_rate']:.3g}" + (f"  {speed:,.0f} images/s" if speed == speed else ""),
             file=sys.stdout,
         )
         sys.stdout.flush()

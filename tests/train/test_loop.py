@@ -390,7 +390,19 @@ def test_keras_callbacks_are_told_of_epochs_and_may_end_the_run(data_dir, tmp_pa
         assert (logs["loss"], logs["val_accuracy"]) == (row["train_loss"], row["test_accuracy"])
     for told, trained in zip(notes.weights, result.model.get_weights(), strict=True):
         np.testing.assert_array_equal(told, trained)
-    assert len((tmp_path / "log.csv").read_text().splitlines()) == 3
+    header, *lines = (tmp_path / "log.csv").read_text().splitlines()
+    assert header.split(",").count("epoch") == 1 and len(lines) == 2
+
+
+def test_a_callback_may_read_the_rate_but_not_set_it(data_dir, tmp_path):
+    seen = []
+    look = keras.callbacks.LambdaCallback(
+        on_epoch_end=lambda epoch, logs: seen.append(float(look.model.optimizer.learning_rate.numpy()))
+    )
+    halve = keras.callbacks.LearningRateScheduler(lambda epoch, rate: rate / 2 if epoch == 2 else rate)
+    with pytest.raises(ValueError, match="a callback has set the learning rate"):
+        run(TINY, model_dir=tmp_path, data_dir=data_dir, callbacks=[look, halve])
+    assert seen == [pytest.approx(0.05), pytest.approx(0.025)]
 
 
 def test_watching_changes_nothing_and_leaves_its_rows(finished, data_dir, tmp_path):

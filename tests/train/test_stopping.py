@@ -19,7 +19,7 @@ def course(patience=0, schedule="constant", patient=False):
 def test_a_loss_that_is_no_number_is_told_with_its_step(loss):
     run = course()
     run.after_steps([2.0, 1.0], 10)
-    with pytest.raises(Diverged, match=rf"the loss is {loss} in step 13\. Try a lower --learning_rate"):
+    with pytest.raises(Diverged, match=rf"the loss is {loss} in step 13\."):
         run.after_steps([1.5, loss], 12)
 
 
