@@ -1,19 +1,11 @@
 """What holds for every test."""
 
-import gc
 import os
 
 # Before the first import of TensorFlow, here and in the processes that tests start: errors only.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import pytest
-
-
-def pytest_collection_finish():
-    """What the imports have made stays until the end: walking it again and again costs a tenth of all time."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(20_000, 10, 10)
 
 
 @pytest.fixture(scope="session")
