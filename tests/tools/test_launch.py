@@ -161,6 +161,7 @@ def test_wrong_arguments(arguments, message):
     assert done.stderr.startswith("error: ") and message in done.stderr and done.stderr.count("\n") == 1
 
 
+@pytest.mark.slow  # tests/train/test_exactness.py does more of it
 def test_two_workers_train_a_recipe(tmp_path, data_dir):
     flags = ["--smoke", f"--model_dir={tmp_path / 'run'}", f"--data_dir={data_dir}"]
     done = subprocess.run(

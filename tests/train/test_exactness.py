@@ -110,7 +110,7 @@ def alone(tmp_path_factory, data_dir):
         (train_on_workers, 2),
         pytest.param(train_on_workers, 3, marks=pytest.mark.slow),
         pytest.param(train_on_replicas, 2, marks=pytest.mark.slow),
-        (train_on_replicas, 3),
+        pytest.param(train_on_replicas, 3, marks=pytest.mark.slow),
     ],
 )
 def test_a_hundred_steps_in_float64_are_those_of_one_device(train, count, alone, data_dir, tmp_path):
@@ -218,7 +218,7 @@ for batch_size in (48, 7 * count, 120 * count + count, 400 // count * count):
 """
 
 
-@pytest.mark.parametrize("count", [1, pytest.param(2, marks=pytest.mark.slow), 3])
+@pytest.mark.parametrize("count", [*(pytest.param(n, marks=pytest.mark.slow) for n in (1, 2)), 3])
 def test_evaluation_counts_each_example_once_at_any_batch_size(count, data_dir, tmp_path):
     command = [sys.executable, "-c", EVALUATIONS, str(count), str(data_dir), str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True)
@@ -265,6 +265,7 @@ def test_eight_replicas_share_the_batches_of_one(data_dir, tmp_path):
     assert done.stdout.endswith("same 9\n"), done.stderr
 
 
+@pytest.mark.slow
 def test_a_batch_that_replicas_cannot_share_is_refused(tmp_path, data_dir):
     script = f"""
 import tensorflow as tf

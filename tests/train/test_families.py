@@ -45,6 +45,7 @@ SMALL = {
     "efficientnet_b0": {},
 }
 HALF = {"mixed_bfloat16": tf.bfloat16, "mixed_float16": tf.float16}
+QUICK = (("lenet5", "mixed_float16"), ("resnet20_cifar", "mixed_bfloat16"))
 # NumPy speaks of blocks.LOWEST, which is meant to become minus infinity there.
 half_precision = pytest.mark.filterwarnings("ignore:overflow encountered in cast:RuntimeWarning")
 
@@ -52,6 +53,13 @@ half_precision = pytest.mark.filterwarnings("ignore:overflow encountered in cast
 def families(*quick):
     names = [pytest.param(name, marks=() if name in quick else pytest.mark.slow) for name in SMALL]
     return pytest.mark.parametrize("name", names)
+
+
+FIVE_HUNDRED = [
+    pytest.param(name, precision, marks=() if (name, precision) in QUICK else pytest.mark.slow)
+    for name in SMALL
+    for precision in HALF
+]
 
 
 def recipe(name, **fields):
@@ -149,7 +157,7 @@ def test_a_size_that_depends_on_data_is_found(made):
     assert "set-dimension-size" in found and any("<=80]" in what for what in found)
 
 
-@families("resnet20_cifar", "mobilenet_v1_025")
+@families("resnet20_cifar")
 @pytest.mark.parametrize("precision", HALF)
 @half_precision
 def test_what_is_kept_and_counted_is_float32(name, precision, made, monkeypatch):
@@ -178,8 +186,7 @@ def test_what_is_kept_and_counted_is_float32(name, precision, made, monkeypatch)
     assert not [operation.name for operation in half if "/moments/" in operation.name]
 
 
-@families("lenet5")
-@pytest.mark.parametrize("precision", HALF)
+@pytest.mark.parametrize(("name", "precision"), FIVE_HUNDRED)
 @half_precision
 def test_five_hundred_steps_in_half_precision(name, precision, data_dir, tmp_path):
     keras.backend.clear_session()

@@ -71,7 +71,7 @@ for number, (replica, by) in enumerate(((-1, "1"), (1, "inf"), (0, "inf"), (1, "
 """
 
 
-@pytest.mark.parametrize("name", ["mirrored", "multi_worker"])
+@pytest.mark.parametrize("name", [pytest.param("mirrored", marks=pytest.mark.slow), "multi_worker"])
 def test_an_overflow_of_one_is_skipped_by_all(name, data_dir, tmp_path):
     """Through the step that training runs: all stay the same, none waits for another, and the next step is done."""
     script = tmp_path / "steps.py"  # TensorFlow reads the source of what it compiles
@@ -119,6 +119,7 @@ def test_an_overflow_of_one_is_skipped_by_all(name, data_dir, tmp_path):
     assert [state["optimizer/iteration"] for state in states] == [1, 1, 1, 1, 2]
 
 
+@pytest.mark.slow
 def test_a_whole_run_on_two_workers(data_dir, tmp_path):
     command = [sys.executable, "-m", "tools.launch", "--workers=2", "--", "digits_lenet5", "--precision=mixed_float16"]
     splits = ["--train_split=train[:256]", "--test_split=test[:50]", "--epochs=2", "--warmup_epochs=1"]

@@ -211,7 +211,7 @@ def test_a_loss_that_is_no_number_stops_the_run(data_dir, tmp_path):
     assert not (tmp_path / "model.keras").exists()
 
 
-@pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
+@pytest.mark.parametrize("precision", [pytest.param("mixed_bfloat16", marks=pytest.mark.slow), "mixed_float16"])
 def test_mixed_precision_learns_and_leaves_a_float32_model(precision, finished, data_dir, tmp_path):
     _, full = finished
     result = run(TINY, model_dir=tmp_path, data_dir=data_dir, seed=5, precision=precision)
@@ -254,7 +254,7 @@ def values(folder, name="best"):
         return dict(archive)
 
 
-@pytest.mark.parametrize("parts", [2, 4])
+@pytest.mark.parametrize("parts", [2, pytest.param(4, marks=pytest.mark.slow)])
 def test_accumulated_parts_are_the_whole_batch(parts, data_dir, tmp_path):
     """In a net without batch norm."""
     recipe = dataclasses.replace(TINY, epochs=2, mix="mixup(alpha=0.5)", class_weights="balanced")
@@ -269,6 +269,7 @@ def test_accumulated_parts_are_the_whole_batch(parts, data_dir, tmp_path):
         assert a["test_accuracy"] == b["test_accuracy"]
 
 
+@pytest.mark.slow
 def test_xla_computes_the_same(finished, data_dir, tmp_path):
     _, plain = finished
     compiled = run(TINY, model_dir=tmp_path, data_dir=data_dir, seed=5, xla=True)
@@ -446,7 +447,7 @@ def test_a_wrong_field_is_named_before_anything_is_trained(field, value, message
 LONG = dataclasses.replace(TINY, epochs=40)
 
 
-@pytest.mark.parametrize("kills", [3, pytest.param(20, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kills", [2, pytest.param(20, marks=pytest.mark.slow)])
 def test_a_run_that_is_killed_again_and_again_comes_to_the_same_end(kills, data_dir, tmp_path):
     run(LONG, model_dir=tmp_path / "whole", data_dir=data_dir)
     chance = np.random.default_rng(kills)

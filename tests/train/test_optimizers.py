@@ -260,7 +260,13 @@ def test_decays(decoupled, decay_all):
     assert len(decayed) == 12 if decay_all else decayed == kernels
 
 
-@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize(
+    "optimizer",
+    [
+        pytest.param(name, marks=() if name in ("nesterov", "adamw", "lars") else pytest.mark.slow)
+        for name in OPTIMIZERS
+    ],
+)
 def test_a_step_as_xla_compiles_it_is_the_step_itself(optimizer):
     """Under OneDeviceStrategy, in a loop that is a function itself, as training runs it."""
     strategy = tf.distribute.OneDeviceStrategy("CPU:0")
