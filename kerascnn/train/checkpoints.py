@@ -24,7 +24,9 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-RESUME = ("latest", "older", "best")  # what `load` may be asked for
+from kerascnn.train.recipe import CHOICES
+
+RESUME = CHOICES["resume"]  # what `load` may be asked for
 
 _NAME = re.compile(r"step-(\d{8,})\.npz")
 _ASIDE = re.compile(r"step-(\d{8,})\.npz\.aside")

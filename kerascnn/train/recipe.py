@@ -157,11 +157,14 @@ class Recipe:
 
     def smoke(self) -> "Recipe":
         """The same in two steps on a few images: whether it runs, not how well."""
+        warmup = min(self.warmup_epochs, 1)
         return dataclasses.replace(
             self,
             epochs=1,
-            warmup_epochs=min(self.warmup_epochs, 1),
+            warmup_epochs=warmup,
+            cooldown_epochs=min(self.cooldown_epochs, 1 - warmup),
             batch_size=8,
+            accumulate=min(self.accumulate, 2),
             train_split=f"{self.train_split.partition('[')[0]}[:16]",
             test_split=f"{self.test_split.partition('[')[0]}[:12]",
         )

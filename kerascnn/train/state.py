@@ -115,13 +115,9 @@ class State:
         counts = inputs.class_counts() if recipe.class_weights == "balanced" else None
         teacher = None
         if recipe.teacher:
-            with dtype_policy("float32"):
-                teacher = load_teacher(
-                    recipe.teacher,
-                    classes=classes,
-                    image_size=preprocessing.image_size,
-                    channels=preprocessing.channels,
-                )
+            teacher = load_teacher(
+                recipe.teacher, classes=classes, image_size=preprocessing.image_size, channels=preprocessing.channels
+            )
         return Objective(
             recipe.loss,
             recipe.label_smoothing,
@@ -169,7 +165,7 @@ class State:
         self.history.append(row)
         if self.worker == 0:
             self.folder.write_metrics(self.history)
-        if not self.course.high:  # else it may be on its way to diverge, and the last good checkpoint is worth more
+        if best or not self.course.high:  # else it may be on its way to diverge: the last good one is worth more
             self.save(best=best)
 
     def save(self, *, best: bool = False, finished: bool = False) -> None:

@@ -130,3 +130,12 @@ def test_smoke_is_two_steps():
     smoke = RECIPE.smoke()
     assert (smoke.epochs, smoke.batch_size, smoke.train_split, smoke.test_split) == (1, 8, "train[:16]", "test[:12]")
     assert smoke.augment == RECIPE.augment
+
+
+def test_a_smoke_run_fits_any_recipe():
+    smoke = Recipe(
+        model="lenet5", data="digits", epochs=90, batch_size=96, learning_rate=1, warmup_epochs=5, cooldown_epochs=10,
+        accumulate=3,
+    ).smoke()  # fmt: skip
+    assert (smoke.epochs, smoke.warmup_epochs, smoke.cooldown_epochs) == (1, 1, 0)
+    assert smoke.batch_size % smoke.accumulate == 0 and smoke.accumulate > 1
