@@ -190,6 +190,8 @@ def _fold(model, dtype, last):
             _assign(new, layer, folded[note])
         elif isinstance(layer, keras.Layer) and not isinstance(layer, keras.Model):
             new.set_weights(layer.get_weights())
+            if isinstance(new, keras.layers.Normalization):
+                new.finalize_state()  # what it computes with is made of its weights
         return result
 
     return rebuild(sketched, call)

@@ -176,6 +176,12 @@ def test_a_sequential_model():
     check(keras.Sequential([keras.Input(INPUT), layers.Conv2D(4, 3), norm(), layers.Dropout(0.3), layers.ReLU()]))
 
 
+def test_the_statistics_of_a_normalization_stay():
+    measured = layers.Normalization()
+    measured.adapt(RNG.normal(3, 2, (20, *INPUT)))
+    check(sequential(measured, layers.Conv2D(4, 3), norm()))
+
+
 def test_maps_of_any_size():
     check(sequential(layers.Conv2D(4, 3), norm(), layers.GlobalMaxPooling2D(), shape=(None, None, 6)))
 
@@ -222,7 +228,7 @@ def test_what_cannot_be_folded_is_named():
 
 def test_bfloat16_keeps_the_last_layers_and_the_outputs_in_float32():
     inputs = keras.Input(INPUT)
-    x = layers.Rescaling(1 / 255)(inputs)
+    x = layers.Rescaling(1 / 255, name="rescaling")(inputs)
     x = layers.ReLU(name="act")(norm()(layers.Conv2D(8, 3, name="conv")(x)))
     features = layers.GlobalAveragePooling2D(name="features")(x)
     scores = layers.Softmax(name="scores")(layers.Dropout(0.5)(layers.Dense(5, name="logits")(features)))

@@ -60,7 +60,9 @@ PADS = {
     "each side another": ([layers.ZeroPadding2D(((0, 2), (3, 1))), layers.Conv2D(8, 3, 2)], "EXPLICIT"),
     "dilated": ([layers.ZeroPadding2D(2), layers.Conv2D(8, 3, dilation_rate=2)], "EXPLICIT"),
     "depthwise as SAME": ([layers.ZeroPadding2D(((0, 1), (0, 1))), layers.DepthwiseConv2D(3, 2)], "SAME"),
-    "depthwise, symmetric": ([layers.ZeroPadding2D(1), layers.DepthwiseConv2D(3, 2)], ""),
+    "depthwise, symmetric": ([layers.ZeroPadding2D(1), layers.DepthwiseConv2D(3, 2)], "SAME"),
+    "depthwise, symmetric, larger": ([layers.ZeroPadding2D(2), layers.DepthwiseConv2D(5, 2)], "SAME"),
+    "depthwise, more than it needs": ([layers.ZeroPadding2D(2), layers.DepthwiseConv2D(3, 2)], ""),
     "depthwise, dilated": ([layers.ZeroPadding2D(2), layers.DepthwiseConv2D(3, dilation_rate=2)], ""),
     "ahead of a layer that pads itself": ([layers.ZeroPadding2D(1), layers.Conv2D(8, 3, padding="same")], ""),
     "ahead of a pool": ([layers.ZeroPadding2D(1), layers.MaxPooling2D(2)], ""),
@@ -104,13 +106,18 @@ def test_a_padding_that_others_read_too_stays():
         layers.BatchNormalization(),
         layers.BatchNormalization(axis=1, scale=False),
         layers.LayerNormalization(),
+        layers.Normalization(),
+        layers.Normalization(mean=[0.1, 0.2, 0.3, 0.4, 0.5, 0.6], variance=[2.0] * 6),
+        layers.Rescaling(1 / 255, 0.5),
         layers.PReLU(),
         layers.Dense(5, activation="tanh"),
     ],
     ids=lambda part: part.name,
 )
 def test_every_layer_gives_what_it_gave(part):
-    check(sequential(part, layers.GlobalAveragePooling2D(), layers.Dense(4, activation="softmax")))
+    if isinstance(part, layers.Normalization) and part.input_mean is None:
+        part.adapt(RNG.normal(3, 2, (20, *INPUT)))
+    check(fold(sequential(part, layers.GlobalAveragePooling2D(), layers.Dense(4, activation="softmax"))))
 
 
 def test_a_layer_called_twice_and_sums_of_several_kinds():
