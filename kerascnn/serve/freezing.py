@@ -79,7 +79,7 @@ def _padding_of(reader, pad):
         return None
     layer, margins = reader.layer, [tuple(sides) for sides in pad.layer.padding]
     depthwise = type(layer) is keras.layers.DepthwiseConv2D
-    # With a row and a column of zeros below and right of it, a kernel gives what it gave, and SAME is then a margin that
+    # With a row and a column of zeros below and right of it a kernel gives what it gave, and SAME is then a margin that
     # is the same on both sides at stride 2. A depthwise convolution with a Pad ahead of it takes 1.3 times as long.
     for more in (0, 1) if depthwise else (0,):
         kernel = [side + more for side in layer.kernel_size]
