@@ -111,6 +111,11 @@ def _nodes(note, padding):
     if type(layer) is keras.layers.Normalization and not layer.invert:
         mean, deviation = np.float32(layer.mean), np.maximum(np.sqrt(layer.variance), keras.config.epsilon())
         return lambda x: (x - mean) / np.float32(deviation)
+    reshapes = type(layer) is keras.layers.Reshape or (
+        type(layer) is keras.layers.Flatten and layer.data_format == "channels_last"
+    )
+    if reshapes and None not in note.output.shape[1:]:
+        return lambda x: tf.reshape(x, (-1, *note.output.shape[1:]))  # Keras's own asks for the batch
     if _is_addition(note):
         return lambda *inputs: tf.add_n(keras.tree.flatten(inputs))
     return None

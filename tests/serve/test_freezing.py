@@ -110,6 +110,7 @@ def test_a_padding_that_others_read_too_stays():
         layers.Normalization(mean=[0.1, 0.2, 0.3, 0.4, 0.5, 0.6], variance=[2.0] * 6),
         layers.Rescaling(1 / 255, 0.5),
         layers.PReLU(),
+        layers.Permute((2, 1, 3)),
         layers.Dense(5, activation="tanh"),
     ],
     ids=lambda part: part.name,
@@ -118,6 +119,14 @@ def test_every_layer_gives_what_it_gave(part):
     if isinstance(part, layers.Normalization) and part.input_mean is None:
         part.adapt(RNG.normal(3, 2, (20, *INPUT)))
     check(fold(sequential(part, layers.GlobalAveragePooling2D(), layers.Dense(4, activation="softmax"))))
+
+
+@pytest.mark.parametrize(
+    "part", [layers.Flatten(), layers.Reshape((-1, 12)), layers.Reshape((256, 6))], ids=["flat", "rest", "all"]
+)
+def test_shapes_that_are_known_are_not_asked_for(part):
+    nodes = check(sequential(layers.ReLU(), part, layers.Activation("tanh")))
+    assert nodes["Reshape"] and not nodes["Shape"]
 
 
 def test_a_layer_called_twice_and_sums_of_several_kinds():
