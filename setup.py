@@ -29,13 +29,31 @@ REQUIRES = [
     "scikit-learn>=1.9",  # the built-in digits
     "scipy>=1.17",  # quantiles of mixup's Beta
     "tqdm>=4.70",
+    "tensorflow-serving-api>=2.21",  # the warm-up requests of a bundle
     "tensorboard>=2.21",  # without it tf.summary raises, and TensorFlow stopped requiring it
     # The report of a run.
     "matplotlib>=3.11",
     "jinja2>=3.1.6",
     "pillow>=13.0",
 ]
+# `kerascnn serve`.
+SERVE = [
+    "starlette>=1.10",
+    "uvicorn>=0.54",
+    "prometheus-client>=0.26",
+]
+# `kerascnn export --formats=savedmodel,litert,onnx`.
+FORMATS = [
+    "ai-edge-litert>=2.3",
+    "tf2onnx>=1.17",
+    "onnx>=1.23",
+    "onnxruntime>=1.31",
+]
 DEV = [
+    *SERVE,
+    *FORMATS,
+    "openvino>=2026.4",  # which reads what we export
+    "httpx>=0.28",  # a client for the server's tests
     "pytest>=9.2",
     "pytest-xdist>=3.8",  # `make test` on every core
     "ruff>=0.17.5",
@@ -93,11 +111,12 @@ setup(
         "kerascnn": ["py.typed"],
         "": ["*.pyi"],
         "kerascnn.models": ["*.json"],
+        "kerascnn.serve": ["*.html"],
         "kerascnn.weights": ["*.json"],
     },
     include_package_data=False,  # exactly the line above, whatever version control knows
     install_requires=REQUIRES,
-    extras_require={"dev": DEV},
+    extras_require={"serve": SERVE, "formats": FORMATS, "dev": DEV},
     entry_points={"console_scripts": ["kerascnn = kerascnn.cli:main"]},
     cmdclass={"build_py": CleanBuild},
 )
