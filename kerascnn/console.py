@@ -13,7 +13,8 @@ from absl import flags
 # What TensorFlow writes at every start. Its log level has no say over the first lines, which come before its logging
 # is set up, so they are caught on their way to the terminal; everything else is passed on.
 _CHATTER = re.compile(
-    rb"^(I0000 |WARNING: All log messages before absl::InitializeLog|To enable the following instructions|\s*$)"
+    rb"^(I0000 |WARNING: All log messages before absl::InitializeLog|To enable the following instructions|\s*$"
+    rb"|fully_quantize: |INFO: Created TensorFlow Lite)"  # the converter to LiteRT, and its interpreter
 )
 
 

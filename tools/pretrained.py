@@ -22,8 +22,9 @@ def check(values: flags.FlagValues) -> None:
     """Ends the process with 2 where the flags name no model, or two, or a folder that holds none."""
     if bool(values.run) == bool(values.model) or bool(values.model) != bool(values.weights):
         console.fail("give --model=NAME and --weights=SOURCE (kerascnn list --weights), or --run=MODEL_DIR.")
-    if values.run and not (Path(values.run) / "model.keras").is_file():
-        console.fail(f"{values.run} holds no finished run (no model.keras): give the model_dir of one with --run.")
+    for name in ("model.keras", "preprocessing.json") if values.run else ():
+        if not (Path(values.run) / name).is_file():
+            console.fail(f"{values.run} holds no finished run (no {name}): give the model_dir of one with --run.")
 
 
 def load(values: flags.FlagValues):

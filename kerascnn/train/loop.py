@@ -21,6 +21,7 @@ from kerascnn.data.batches import steps_per_epoch
 from kerascnn.data.lost import explanation
 from kerascnn.evaluate import metrics
 from kerascnn.models import load_model
+from kerascnn.serve import card
 from kerascnn.train.averages import make_reestimate
 from kerascnn.train.finish import finish
 from kerascnn.train.inputs import Inputs
@@ -127,7 +128,14 @@ def run(
             state.save(finished=True)
         bundle = None
         if flags.export_dir and state.worker == 0:
-            bundle = serve.export(model, flags.export_dir, inputs.preprocessing)
+            bundle = serve.export(
+                model,
+                flags.export_dir,
+                inputs.preprocessing,
+                source=inputs.source,
+                split=recipe.test_split,
+                facts=card.of_run(folder.path),
+            )
     return Result(model, state.history, inputs.preprocessing, bundle, folder if state.worker == 0 else None)
 
 

@@ -75,6 +75,9 @@ def test_what_a_run_leaves(finished, data_dir):
     assert [row["step"] for row in rows(folder)] == ["16", "32", "48"]
     assert json.loads((folder / "recipe.json").read_text())["recipe"] == dataclasses.asdict(TINY)
     assert result.bundle == folder / "export" / "1"
+    compared = json.loads((result.bundle / "parity.json").read_text())
+    assert compared["reference"].startswith(f"digits, {TINY.test_split}, ")
+    assert str(folder) in (result.bundle / "README.md").read_text()
     checkpoints = [f"step-{step:08d}.npz" for step in (16, 32, 48)]
     assert sorted(path.name for path in (folder / "checkpoints").iterdir()) == ["best.npz", *checkpoints]
     assert "LeNet" in (folder / "report.html").read_text() or "lenet5" in (folder / "report.html").read_text()
