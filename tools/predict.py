@@ -18,6 +18,7 @@ from . import pretrained
 def main() -> None:
     values = flags.FlagValues()
     flags.DEFINE_string("bundle", None, "the folder of a bundle, or of one version of it", flag_values=values)
+    flags.DEFINE_boolean("trust", False, "opens a bundle that can do more than compute, too", flag_values=values)
     pretrained.define(values)
     flags.DEFINE_integer("top", 5, "how many classes, without a bundle", lower_bound=1, flag_values=values)
     images = console.parse_flags(values, __doc__)
@@ -28,7 +29,9 @@ def main() -> None:
         )
     if named:
         pretrained.check(values)
-    answers = by_model(values, images) if named else by_bundle(values.bundle, images)
+        if values.trust:
+            console.fail("--trust is about a --bundle: other files hold no graph.")
+    answers = by_model(values, images) if named else by_bundle(values.bundle, values.trust, images)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a path may hold any byte
     broken = False
@@ -41,11 +44,11 @@ def main() -> None:
     sys.exit(1 if broken else 0)
 
 
-def by_bundle(bundle, images):
+def by_bundle(bundle, trust, images):
     with console.quiet_start():
         from kerascnn.serve.client import classify, open_bundle
     try:
-        return classify(open_bundle(bundle), images)
+        return classify(open_bundle(bundle, trust=trust), images)
     except (ValueError, OSError) as error:
         console.fail(error)
 

@@ -6,15 +6,22 @@ from pathlib import Path
 
 import tensorflow as tf
 
+from kerascnn.serve import trust as trusted
+
 BATCH = 64
+BROKEN = "not a whole PNG or JPEG image"
 Answer = list[tuple[str, float]] | str  # (class, score) best first; or what is wrong
 
 
-def open_bundle(bundle: str | os.PathLike):
+def open_bundle(bundle: str | os.PathLike, *, trust: bool = False):
     """The `serving_default` function of a bundle: of the highest version in the folder, or of the version that it is.
 
+    Args:
+      bundle: the folder of all versions, or of one.
+      trust: loads a graph that can do more than compute, too; see `kerascnn.serve.trust`.
+
     Raises:
-      ValueError: there is no SavedModel with the signature of ours.
+      ValueError: there is no SavedModel with the signature of ours, or it is damaged or not trusted.
       OSError: the folder cannot be read.
     """
     advice = "give the folder that --export_dir named, or one of its versions."
@@ -25,6 +32,7 @@ def open_bundle(bundle: str | os.PathLike):
         if not versions:
             raise ValueError(f"{bundle} holds no bundle: {advice}")
         folder = versions[-1]
+    trusted.check(folder, trust=trust)
     try:
         serve = tf.saved_model.load(str(folder)).signatures.get("serving_default")
     except Exception as error:  # TensorFlow raises whatever it stumbles over
@@ -46,7 +54,7 @@ def _is_saved_model(folder: Path) -> bool:
 def classify(serve, paths: Sequence[str]) -> Iterator[tuple[str, Answer]]:
     """The answer for each file, in order.
 
-    One that is broken does not keep the others from their answers.
+    One that is broken does not keep the others from their answers, whether the bundle flags it or refuses the batch.
     """
     for start in range(0, len(paths), BATCH):
         batch = paths[start : start + BATCH]
@@ -64,7 +72,7 @@ def classify(serve, paths: Sequence[str]) -> Iterator[tuple[str, Answer]]:
                 try:
                     answers |= _answers(serve, {path: content})
                 except tf.errors.InvalidArgumentError:
-                    answers[path] = "not a whole PNG or JPEG image"
+                    answers[path] = BROKEN
         for path in batch:
             yield path, answers[path]
 
@@ -73,8 +81,9 @@ def _answers(serve, contents: dict[str, bytes]) -> dict[str, Answer]:
     if not contents:
         return {}
     outputs = serve(image_bytes=tf.constant(list(contents.values())))
-    classes, scores = outputs["classes"].numpy(), outputs["scores"].numpy()
+    names, scores = outputs["classes"].numpy(), outputs["scores"].numpy()
+    valid = outputs["valid"].numpy() if "valid" in outputs else [True] * len(names)
     return {
-        path: [(name.decode(), float(score)) for name, score in zip(*rows, strict=True)]
-        for path, *rows in zip(contents, classes, scores, strict=True)
+        path: [(name.decode(), float(score)) for name, score in zip(*row, strict=True)] if good else BROKEN
+        for path, good, *row in zip(contents, valid, names, scores, strict=True)
     }

@@ -20,14 +20,20 @@ def version(bundle):
 
 @pytest.fixture(scope="module")
 def other(run_dir, tmp_path_factory):
-    """A version that can be told from `version`: it gives two classes."""
+    """A version that can be told from `version`: it gives two classes, and flags what is no image."""
     preprocessing = data.Preprocessing.load(run_dir / "preprocessing.json")
-    return serve.export(load_model(run_dir / "model.keras"), tmp_path_factory.mktemp("other"), preprocessing, top_k=2)
+    folder = tmp_path_factory.mktemp("other")
+    return serve.export(load_model(run_dir / "model.keras"), folder, preprocessing, top_k=2, on_bad_image="flag")
 
 
 @pytest.fixture(scope="module")
 def opened(bundle):
     return open_bundle(bundle)
+
+
+@pytest.fixture(scope="module")
+def flagging(other):
+    return open_bundle(other)
 
 
 @pytest.fixture(scope="module")
@@ -107,6 +113,28 @@ def test_a_damaged_bundle_is_named(part, damage, version, tmp_path):
         open_bundle(folder)
 
 
+def reads_a_file(folder):
+    """A bundle that would give the content of a file as its class."""
+    (folder / "secret").write_text("secret")
+    module = tf.Module()
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="image_bytes")], autograph=False)
+    def serve(image_bytes):
+        shape = [tf.size(image_bytes), 1]
+        return {"classes": tf.fill(shape, tf.io.read_file(str(folder / "secret"))), "scores": tf.ones(shape)}
+
+    module.serve = serve
+    tf.saved_model.save(module, str(folder / "1"), signatures={"serving_default": serve})
+
+
+def test_a_bundle_that_reads_files_is_opened_on_trust_alone(digits, tmp_path):
+    reads_a_file(tmp_path)
+    with pytest.raises(ValueError, match=rf"^{tmp_path}/1 is not loaded: .* 'serving_default' .* ReadFile .*--trust"):
+        open_bundle(tmp_path)
+    opened = open_bundle(tmp_path, trust=True)
+    assert list(classify(opened, digits[:1])) == [(digits[0], [("secret", 1.0)])]
+
+
 def test_one_answer_a_file_in_order_whatever_the_batch(opened, digits):
     assert len(digits) > 2 * BATCH
     together = list(classify(opened, digits))
@@ -121,7 +149,9 @@ def test_one_answer_a_file_in_order_whatever_the_batch(opened, digits):
         assert len(answer) == 5 and scores == sorted(scores, reverse=True) and 0 < sum(scores) < 1 + 1e-6
 
 
-def test_broken_files_do_not_keep_the_others_from_their_answers(opened, digits, tmp_path):
+@pytest.mark.parametrize("kind", ["opened", "flagging"])
+def test_broken_files_do_not_keep_the_others_from_their_answers(kind, digits, tmp_path, request):
+    opened = request.getfixturevalue(kind)
     whole = dict(classify(opened, digits))
     broken = {
         "cut.png": Path(digits[0]).read_bytes()[:-9],

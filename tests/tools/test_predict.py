@@ -95,12 +95,34 @@ def test_a_wrong_bundle_is_named_with_what_to_do(kind, digits, tmp_path, capsys,
     assert ("export it anew" if kind == "damaged" else "give the folder that --export_dir named") in errors
 
 
+def test_a_bundle_that_reads_files_needs_trust(digits, tmp_path, capsys, monkeypatch):
+    (tmp_path / "secret").write_text("secret")
+    module = tf.Module()
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="image_bytes")], autograph=False)
+    def serve(image_bytes):
+        shape = [tf.size(image_bytes), 1]
+        return {"classes": tf.fill(shape, tf.io.read_file(str(tmp_path / "secret"))), "scores": tf.ones(shape)}
+
+    module.serve = serve
+    tf.saved_model.save(module, str(tmp_path / "1"), signatures={"serving_default": serve})
+    errors = ends_with_2(capsys, monkeypatch, f"--bundle={tmp_path}", digits[0])
+    assert errors.startswith(f"error: {tmp_path}/1 is not loaded: the signature 'serving_default' ")
+    assert "reaches the operation ReadFile" in errors and "say --trust" in errors
+
+    monkeypatch.setattr(sys, "argv", ["predict", f"--bundle={tmp_path}", "--trust", digits[0]])
+    with pytest.raises(SystemExit) as end:
+        predict.main()
+    assert (end.value.code, capsys.readouterr().out) == (0, f"{digits[0]}: secret 100.0%\n")
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["x.png"], "give --bundle=DIR, or --model=NAME and --weights=SOURCE, or --run=MODEL_DIR; and at least"),
         (["--bundle=", "x.png"], "give --bundle=DIR"),
         (["--bundle=x"], "at least one image"),
+        (["--model=lenet5", "--weights=x.h5", "--trust", "x.png"], "--trust is about a --bundle"),
         (["--bundel=x", "x.png"], "Unknown command line flag 'bundel'. Did you mean: bundle"),
     ],
 )
