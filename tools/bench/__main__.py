@@ -5,6 +5,7 @@ python -m tools.bench loop     our training loop against Keras's fit: same model
 python -m tools.bench infer    images a second and memory, forward only, against keras.applications and timm
 python -m tools.bench train    the same of a whole training step
 python -m tools.bench data     images a second of the input pipeline, against torchvision, keras-cv and Keras's layers
+python -m tools.bench export   exported models against model.export, LiteRT, ONNX Runtime and OpenVINO
 python -m tools.bench weights  time and memory of loading weights, and from import to a first prediction, against timm
 
 python -m tools.bench NAME --help shows the flags of one.
@@ -15,7 +16,7 @@ import sys
 from kerascnn import console
 from kerascnn.registry import close_names
 
-from . import build, data, loop, throughput, weights
+from . import build, data, export, loop, throughput, weights
 
 BENCHMARKS = {
     "build": build.main,
@@ -23,6 +24,7 @@ BENCHMARKS = {
     "infer": throughput.main,
     "train": throughput.main,
     "data": data.main,
+    "export": export.main,
     "weights": weights.main,
 }
 
