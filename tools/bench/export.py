@@ -8,8 +8,8 @@ reading our SavedModel. Each side is a process of its own with --threads threads
 a second each. Milliseconds are medians over the rounds, ratios the medians of those of each round: below 1, the side is
 faster than `model.export`.
 
-The last lines are about JPEG files of 500x375: what the signature `serving_default` takes, and what decoding alone
-takes of it. What is over, cut and resized, is our cost.
+The last lines are about JPEG files of 500x375: what the signature `serving_default` takes for them, what decoding them
+takes by itself, and what decoding, cropping, resizing and normalising take as evaluation does it.
 """
 
 import csv
@@ -29,7 +29,6 @@ from .peers import KERAS_APPLICATIONS, build_keras_application
 from .process import Process
 
 BASE = "model.export"
-JPEG, DECODING = "ours float32, JPEG files", "decoding the files"
 # By name, what runs it, and where its file lies.
 SIDES = {
     BASE: ("tensorflow", "keras"),
@@ -40,8 +39,9 @@ SIDES = {
     "ONNX Runtime float32": ("onnxruntime", "float32.onnx"),
     "OpenVINO float32": ("openvino", "float32"),
     "OpenVINO bfloat16": ("openvino bfloat16", "float32"),
-    JPEG: ("tensorflow files", "float32"),
-    DECODING: ("decoding", "jpeg"),
+    "ours float32, JPEG files": ("tensorflow files", "float32"),
+    "decoding the files": ("decoding", "float32"),
+    "preparing the files": ("preparing", "float32"),
 }
 
 

@@ -56,15 +56,29 @@ def decoding(side: Side) -> Callable[[], object]:
     """The pixels of the files, as many at once as there are threads, and nothing of them kept."""
     import tensorflow as tf
 
-    @tf.function(input_signature=[tf.TensorSpec([None], tf.string)])
-    def decode(files):
-        def one(file):
-            return tf.shape(tf.image.decode_jpeg(file, 3, dct_method="INTEGER_ACCURATE"))
+    def shape(file):
+        return tf.shape(tf.image.decode_jpeg(file, 3, dct_method="INTEGER_ACCURATE"))
 
-        return tf.map_fn(one, files, fn_output_signature=tf.TensorSpec([3], tf.int32))
+    return _each(side, lambda files: tf.map_fn(shape, files, fn_output_signature=tf.TensorSpec([3], tf.int32)))
 
+
+def preparing(side: Side) -> Callable[[], object]:
+    """What the network is given, of the files."""
+    import tensorflow as tf
+
+    from kerascnn.data import Preprocessing
+
+    known = Preprocessing.load(Path(_version(side.path)) / "preprocessing.json")
+    spec = tf.TensorSpec([*known.image_size, known.channels], tf.uint8)
+    return _each(side, lambda files: known.normalise(tf.map_fn(known.decode, files, fn_output_signature=spec)))
+
+
+def _each(side, function):
+    import tensorflow as tf
+
+    compiled = tf.function(function, input_signature=[tf.TensorSpec([None], tf.string)])
     files = tf.constant(side.files())
-    return lambda: decode(files).numpy()
+    return lambda: compiled(files).numpy()
 
 
 def litert(side: Side) -> Callable[[], object]:
@@ -124,6 +138,7 @@ KINDS = {
     "tensorflow": tensorflow,
     "tensorflow files": tensorflow_files,
     "decoding": decoding,
+    "preparing": preparing,
     "litert": litert,
     "onnxruntime": onnxruntime,
     "openvino": openvino,
