@@ -17,8 +17,9 @@ COMMANDS = {
     "train":   "train a recipe",
     "launch":  "train a recipe with several workers on this machine",
     "data":    "check a data set, count it, see what a recipe makes of it",
-    "export":  "turn a finished run into a SavedModel",
-    "predict": "classify images with a SavedModel, a run or published weights",
+    "export":  "turn a run or published weights into a bundle: SavedModel, LiteRT, ONNX",
+    "serve":   "answer requests with a bundle over HTTP, as TensorFlow Serving does",
+    "predict": "classify images with a bundle, a run or published weights",
     "evaluate": "count how often a model is right, beside what is published",
 }
 # fmt: on
