@@ -207,7 +207,7 @@ def _plan(sketched):
         return note is not None and calls[id(note.layer)] == 1 and _has_kernel(note.layer)
 
     for note in notes:
-        if isinstance(note.layer, IDENTITIES) or _is_linear_activation(note.layer):
+        if _is_identity(note.layer):
             skipped.add(note)
             readers.skip(note)
     for note in notes:
@@ -227,8 +227,10 @@ def _plan(sketched):
     return skipped, folded
 
 
-def _is_linear_activation(layer):
-    return type(layer) is keras.layers.Activation and layer.activation is keras.activations.linear
+def _is_identity(layer):
+    """Of no other type, a dropout of the user's own among them: that may draw at test time."""
+    linear = type(layer) is keras.layers.Activation and layer.activation is keras.activations.linear
+    return linear or type(layer) in IDENTITIES
 
 
 def _behind(note, readers):
@@ -236,7 +238,7 @@ def _behind(note, readers):
     while True:
         found = readers.of(note.output)
         note = found[0] if len(found) == 1 else None
-        if note is None or not isinstance(note.layer, AVERAGES):
+        if note is None or type(note.layer) not in AVERAGES or note.layer.data_format != "channels_last":
             return note
 
 
@@ -291,7 +293,7 @@ def _last_notes(sketched):
         note = readers.maker(tensor)
         while note is not None and note not in found:
             found.add(note)
-            note = readers.maker(keras.tree.flatten(note.input)[0]) if isinstance(note.layer, passed) else None
+            note = readers.maker(keras.tree.flatten(note.input)[0]) if type(note.layer) in passed else None
     return found
 
 

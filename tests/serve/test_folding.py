@@ -182,6 +182,23 @@ def test_the_statistics_of_a_normalization_stay():
     check(sequential(measured, layers.Conv2D(4, 3), norm()))
 
 
+class AlwaysDropout(layers.Dropout):
+    """What it draws at test time tells how sure a model is (https://arxiv.org/abs/1506.02142)."""
+
+    def call(self, x, training=None):
+        return super().call(x, training=True)
+
+
+def test_a_dropout_that_is_meant_for_test_time_stays():
+    folded = fold(fill(sequential(layers.Conv2D(4, 3), AlwaysDropout(0.5), norm())))
+    x = images(folded)
+    assert "BatchNormalization" in kinds(folded) and difference(folded(x), folded(x)) > 0.1
+
+
+def test_an_average_over_another_axis_is_not_passed():
+    check(sequential(norm(), layers.GlobalAveragePooling2D(data_format="channels_first"), layers.Dense(3)), left=1)
+
+
 def test_maps_of_any_size():
     check(sequential(layers.Conv2D(4, 3), norm(), layers.GlobalMaxPooling2D(), shape=(None, None, 6)))
 
