@@ -1,5 +1,6 @@
 """Real processes: small ones that stand for recipes, and one run of a recipe."""
 
+import contextlib
 import json
 import os
 import signal
@@ -24,10 +25,14 @@ sys.exit(launch.run_all([[sys.executable, "-uc", script] for script in scripts],
 """
 
 
+@contextlib.contextmanager
 def start(*scripts):
-    return subprocess.Popen(
-        [sys.executable, "-c", LAUNCH, *scripts], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+    command = [sys.executable, "-c", LAUNCH, *scripts]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            yield process
+        finally:
+            process.kill()  # a test that fails must not wait for ever
 
 
 def run(*scripts):
@@ -50,6 +55,7 @@ def wait_until_gone(pids):
         time.sleep(0.1)
 
 
+# A signal that comes just ahead of a sleep is handled after it: sleeps are short, for those that handle signals.
 SLEEP = "import os, time; print(os.getpid()); time.sleep(1000)"
 DEAF = "import os, signal, time; signal.signal(15, signal.SIG_IGN); print(os.getpid()); time.sleep(1000)"
 GOOD_ORDER = """
@@ -61,7 +67,8 @@ def note(number, frame):
 signal.signal(signal.SIGINT, note)
 signal.signal(signal.SIGTERM, note)
 print(os.getpid())
-time.sleep(1000)
+while True:
+    time.sleep(0.1)
 """
 
 
