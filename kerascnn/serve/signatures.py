@@ -3,6 +3,7 @@
 All of them call the same few functions, so that parameters, class names and decoders stand in a file once.
 """
 
+import dataclasses
 from collections.abc import Callable
 
 import numpy as np
@@ -51,7 +52,7 @@ def signatures(
 
     @_function(tf.TensorSpec([None, *shape], tf.uint8, name="images"))
     def seen(images):
-        return computed(preprocessing.normalise(images))
+        return computed(_normalised(images, preprocessing))
 
     @_function(
         tf.TensorSpec([None, len(preprocessing.class_names)], tf.float32, name="logits"),
@@ -202,6 +203,22 @@ def _cropped(images, crop, size):
     else:
         images = each(images)
     return tf.ensure_shape(images, [None, *size, images.shape[-1]])
+
+
+def _normalised(images, preprocessing):
+    """As `preprocessing.normalise`, row by row: against three numbers TensorFlow takes twice the time and more."""
+    height, width = preprocessing.image_size
+    row = width * preprocessing.channels
+    of_rows = dataclasses.replace(
+        preprocessing,
+        image_size=(height, 1),
+        channels=row,
+        mean=width * preprocessing.mean,
+        std=width * preprocessing.std,
+        mean_image=None if preprocessing.mean_image is None else preprocessing.mean_image.reshape(height, 1, row),
+    )
+    rows = of_rows.normalise(tf.reshape(images, [-1, height, 1, row]))
+    return tf.reshape(rows, [-1, height, width, preprocessing.channels])
 
 
 def _keeps(crop, shape):

@@ -243,3 +243,22 @@ def test_order_is_kept_in_a_large_batch(strict):
         alone = functions["serving_default"](tf.constant(files[i : i + 1]))
         np.testing.assert_array_equal(together["classes"][i], alone["classes"][0])
         np.testing.assert_allclose(together["scores"][i], alone["scores"][0], rtol=1e-5)
+
+
+@pytest.mark.parametrize("mode", ["channels", "mean image", "whitening"])
+def test_pixels_are_normalised_as_in_evaluation(mode):
+    shape = (4, 5, 3)
+    arrays = {
+        "channels": {},
+        "mean image": {"mean_image": np.float32(RNG.normal(size=shape))},
+        "whitening": {"whitening": np.float32(RNG.normal(size=(60, 60)))},
+    }
+    preprocessing = data.Preprocessing(
+        image_size=shape[:2], channels=3, mean=(1.0, 20.0, 300.0), std=(50.0, 7.0, 0.3), class_names=tuple("ab"),
+        computed_from="nothing", **arrays[mode],
+    )  # fmt: skip
+    images = RNG.integers(0, 256, (3, *shape), np.uint8)
+    flat = {"features": lambda x: tf.reshape(x, [-1, 60]), "logits": lambda x: tf.reduce_sum(x, [2, 3])[:, :2]}
+    found = signatures(lambda x: {name: f(x) for name, f in flat.items()}, preprocessing, top_k=1)
+    features = found["features"](tf.stack([tf.io.encode_png(image) for image in images]))["features"]
+    np.testing.assert_allclose(features, flat["features"](preprocessing.normalise(images)), rtol=1e-5, atol=1e-4)
