@@ -295,6 +295,7 @@ def test_the_average_is_evaluated_saved_and_exported(data_dir, tmp_path):
     assert {path.name for path in (tmp_path / "tensorboard").iterdir()} == {"train", "test", "average"}
 
 
+@pytest.mark.slow  # test_averages.py has its parts by default
 def test_stochastic_weight_averaging_estimates_its_statistics_anew(data_dir, tmp_path):
     recipe = dataclasses.replace(
         RESNET,
@@ -450,7 +451,8 @@ def test_a_wrong_field_is_named_before_anything_is_trained(field, value, message
 LONG = dataclasses.replace(TINY, epochs=40)
 
 
-@pytest.mark.parametrize("kills", [2, pytest.param(20, marks=pytest.mark.slow)])
+@pytest.mark.slow  # a kill while a checkpoint is written, and signals, come by default
+@pytest.mark.parametrize("kills", [2, 20])
 def test_a_run_that_is_killed_again_and_again_comes_to_the_same_end(kills, data_dir, tmp_path):
     run(LONG, model_dir=tmp_path / "whole", data_dir=data_dir)
     chance = np.random.default_rng(kills)
