@@ -238,11 +238,10 @@ class _Plan:
             raise ValueError(f"shard={shard}: (number of this worker from 0 on, number of workers) is wanted.")
         if batch_size < 1 or batch_size % workers:
             raise ValueError(f"batch_size={batch_size} cannot be shared out among {workers} workers.")
-        if batch_size % repeats:
-            raise ValueError(f"batch_size={batch_size} is not a multiple of the {repeats} copies of each image.")
         self.size, self.share = size, batch_size // workers
         self._batch_size, self._first, self._seed = batch_size, worker * self.share, seed
-        self._train, self._images, self._counts = train, batch_size // repeats, counts
+        self._train, self._counts = train, counts
+        self._images = -(-batch_size // repeats)  # of the last ones there may be a copy less
         self.batches = max(0, -(-(size - self._first) // batch_size))
 
     def __call__(self, number):

@@ -13,7 +13,7 @@ from typing import Protocol
 import numpy as np
 import tensorflow as tf
 
-from kerascnn.data import folders, records
+from kerascnn.data import folders, records, synthetic
 from kerascnn.registry import close_names
 
 MEMORY_BYTES = 2**30  # what is read into memory, where a data set's files have no random access
@@ -195,7 +195,9 @@ def open_source(name: str, data_dir: str | os.PathLike | None = None) -> Source:
     Args:
       name: one of these.
         `digits`: the built-in one.
-        `tfds:NAME` (also `tfds:NAME/CONFIG:VERSION`): one that TensorFlow Datasets has prepared below `data_dir`.
+        `synthetic:NAME`: made-up images in the form of a data set that TensorFlow Datasets knows: its classes, sizes,
+        kind of files; 256 for each split, of any name. To see that something runs.
+      `tfds:NAME` (also `tfds:NAME/CONFIG:VERSION`): one that TensorFlow Datasets has prepared below `data_dir`.
         `folder:PATH`, or the path alone: class folders, or `train/` and `val/` of them; see `folders.open_folder`.
         A path that ends in `.csv`: a table of paths and labels; see `folders.open_table`.
         A folder or a glob of TFRecords in the ImageNet schema. Where `tools.make_tfrecord` made them, they say what
@@ -212,6 +214,8 @@ def open_source(name: str, data_dir: str | os.PathLike | None = None) -> Source:
     if name == "digits":
         return _tfds(name, _prepared_digits(data_dir), data_dir)
     kind, _, rest = name.partition(":")
+    if kind == "synthetic":
+        return _synthetic(name, _builder(rest, data_dir))
     if kind == "tfds":
         return _tfds(name, _builder(rest, data_dir), data_dir)
     path, query = (rest if kind == "folder" else name), None
@@ -286,7 +290,8 @@ def _builder(name, data_dir):
         raise ValueError(f"tfds:{name} cannot be opened: {error}") from error
 
 
-def _tfds(name, builder, data_dir) -> Source:
+def _features(name, builder):
+    """The features of a data set that are its image and its label."""
     import tensorflow_datasets as tfds
 
     info = builder.info
@@ -299,8 +304,24 @@ def _tfds(name, builder, data_dir) -> Source:
         and np.dtype(image.np_dtype).itemsize <= 2  # floats are stored as something else
     ):
         raise ValueError(f"{name} is not a data set of single images with one class label each.")
+    return image, label
+
+
+def _synthetic(name, builder) -> Source:
+    image, label = _features(name, builder)
+
+    def load(split):
+        form = tuple(image.shape), label.num_classes
+        return synthetic.split(split, *form, jpeg=image.encoding_format == "jpeg")
+
+    splits = _AnySplit(lambda split: Memory(f"{name} {split}", functools.partial(load, split)))
+    return Source(name, tuple(label.names), tuple(image.shape), splits)
+
+
+def _tfds(name, builder, data_dir) -> Source:
+    image, label = _features(name, builder)
     if _is_prepared(builder):
-        splits = {split: _elements(f"{name} {split}", builder, split) for split in info.splits}
+        splits = {split: _elements(f"{name} {split}", builder, split) for split in builder.info.splits}
     else:  # then TFDS has nothing to read, unless it was given something else
         try:
             builder.as_dataset(split="train")

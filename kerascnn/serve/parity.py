@@ -7,6 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from kerascnn.data import Preprocessing, Source
+from kerascnn.data.synthetic import draw_image
 
 MADE_UP = 64  # images, where no data set is at hand
 BATCH = 32
@@ -113,13 +114,7 @@ def made_up(preprocessing: Preprocessing, count: int = MADE_UP, seed: int = 0) -
     files = []
     for i in range(count):
         height, width = (max(4, round(side * random.uniform(0.6, 2.2))) for side in preprocessing.image_size)
-
-        def smooth(height=height, width=width):
-            cells = random.uniform(0, 255, (*random.integers(2, 7, 2), channels))
-            return tf.clip_by_value(tf.image.resize(cells, [height, width], "bicubic"), 0, 255).numpy()
-
-        outline = smooth()[..., :1] > 128
-        image = np.where(outline, smooth(), smooth()).astype(np.uint8)
+        image = draw_image(random, height, width, channels)
         quality = int(random.integers(60, 96))
         if i % 2:
             files.append(tf.io.encode_png(image).numpy())

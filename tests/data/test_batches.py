@@ -184,7 +184,6 @@ def test_a_split_smaller_than_a_batch_is_an_error(digits, preprocessing):
         ({"shard": (2, 2)}, "shard=\\(2, 2\\)"),
         ({"start_step": -1}, "start_step=-1 is below 0"),
         ({"shard": (0, 3)}, "cannot be shared out among 3 workers"),
-        ({"mix": "repeat(times=3)"}, "not a multiple of the 3 copies"),
         ({"train": False, "data_service": "localhost:1"}, "not for evaluation"),
         ({"data_service": "localhost"}, "host:port"),
         ({"preprocess": "standard"}, "no preprocessing 'standard'"),
