@@ -322,6 +322,7 @@ def line_chart(
     y_label: str,
     note: str = "",
     scale: str = "linear",
+    bands: Mapping[str, tuple[Sequence[float], Sequence[float]]] | None = None,
 ) -> Markup:
     """A titled figure with one line a series.
 
@@ -332,17 +333,21 @@ def line_chart(
         note: a text below the title that says what there is to see.
         scale: of the y axis. "linear" starts at zero, "log" is logarithmic, and "accuracy" is for fractions from 0 to
             1, which it spreads by the logarithm of the error rate so that 99.4 and 99.7 % stay apart.
+        bands: (low, high) around the lines of some series, as long as these; drawn lightly in their colour.
     """
-    points = {}
+    points, around = {}, {}
     for name, xy in series.items():
         x, y = (np.asarray(values, float) for values in xy)
         seen = np.isfinite(x) & np.isfinite(y) & ((y > 0) | (scale != "log"))
         points[name] = x[seen], y[seen]
+        if bands and name in bands:
+            around[len(points) - 1] = [np.asarray(values, float)[seen] for values in bands[name]]
     colors = [INK] if len(points) == 1 else [SERIES[i % len(SERIES)] for i in range(len(points))]
     show = percent if scale == "accuracy" else number
     ranges = [f"{name} from {show(y[0])} to {show(y[-1])}" for name, (_, y) in points.items() if len(y)]
     label = f"Line chart of {y_label} by {x_label}: {', '.join(ranges)}."
-    svg = _draw_lines(list(points.values()), colors, x_label, y_label, scale, salt=title) if ranges else ""
+    lines = list(points.values())
+    svg = _draw_lines(lines, colors, x_label, y_label, scale, salt=title, bands=around) if ranges else ""
     # The legend is the page's part: it wraps on a phone, and names from outside never meet matplotlib.
     legend = [
         (name, CSS_COLORS[color])
@@ -352,21 +357,25 @@ def line_chart(
     return _macros().chart(title, note, svg, label, legend)
 
 
-def _draw_lines(lines, colors, x_label, y_label, scale, salt, guide=None):
+def _draw_lines(lines, colors, x_label, y_label, scale, salt, guide=None, bands=None):
+    bands = bands or {}
     xs, ys = (np.concatenate(values) for values in zip(*lines, strict=True))
+    ys = np.concatenate([ys, *(limit for band in bands.values() for limit in band)])
 
     def draw(axes):
         dots = {"marker": "o", "markersize": 3.5, "markeredgewidth": 0} if max(len(x) for x, _ in lines) <= 12 else {}
         for i, ((x, y), color) in enumerate(zip(lines, colors, strict=True)):
             width = 0.8 if len(lines) > len(SERIES) else 1.1 if i else 1.6
             axes.plot(x, y, color=color, linewidth=width, zorder=9 - i / 99, clip_on=False, **dots)
+        for i, band in bands.items():
+            axes.fill_between(lines[i][0], *band, color=colors[i], alpha=0.15, linewidth=0, zorder=1)
         if guide is not None:
             axes.axhline(guide, color=INK, linewidth=1, linestyle=(0, (4, 3)), zorder=10)
         axes.set_ylabel(y_label, color=MUTED)
         axes.grid(axis="y", color=LINE, linewidth=0.6)
         margin = 0.01 * (xs.max() - xs.min()) or 0.5
         axes.set_xlim(xs.min() - margin, xs.max() + margin)
-        _SCALES[scale](axes, ys if guide is None else np.append(ys, guide))
+        fit_axis(axes, ys if guide is None else np.append(ys, guide), scale)
 
     return _picture(draw, x_label, 2.6, salt)
 
@@ -429,6 +438,11 @@ def _picture(draw, x_label, height, salt):
     return _inline(file.getvalue())
 
 
+def fit_axis(axes: Any, values: np.ndarray, scale: str) -> None:
+    """Fits the y axis of matplotlib's `axes` around values, [n] and finite; the scales are those of `line_chart`."""
+    {"linear": _linear_axis, "log": _log_axis, "accuracy": _accuracy_axis}[scale](axes, values)
+
+
 def _linear_axis(axes, values):
     from matplotlib.ticker import MaxNLocator
 
@@ -464,9 +478,6 @@ def _accuracy_axis(axes, values):
 
 def _tick(value, _=None):
     return f"{value:,.0f}" if abs(value) >= 10_000 else f"{round(value, 12):,.6g}"
-
-
-_SCALES = {"linear": _linear_axis, "log": _log_axis, "accuracy": _accuracy_axis}
 
 
 def _frame(axes, values, position, value, ticks, show, ends=(-math.inf, math.inf)):

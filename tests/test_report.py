@@ -410,6 +410,16 @@ def test_last_mistakes_stay_apart():
     assert "99 %" in texts and "90 %" in texts and "100 %" in texts
 
 
+def test_bands_are_drawn_in_their_colour_and_held_by_the_axis():
+    lines = {"a": ([1, 2, 3], [1, NAN, 3]), "b": ([1, 2, 3], [2, 2, 2])}
+    bands = {"a": ([0, NAN, 2], [2, NAN, 8])}
+    plain = report.line_chart("A", lines, x_label="Epoch", y_label="y")
+    banded = report.line_chart("A", lines, x_label="Epoch", y_label="y", bands=bands)
+    assert "8" not in Page(plain).texts("text") and "8" in Page(banded).texts("text")
+    filled = [re.findall(r"fill: var\(--series-0\); fill-opacity: (\S+?)[;\"]", chart) for chart in (plain, banded)]
+    assert filled == [[], ["0.15"]]
+
+
 def test_poor_accuracies_have_an_even_axis():
     accuracies = [0.1, 0.2, 0.3, 0.4]
     chart = report.line_chart("A", {"a": (range(4), accuracies)}, x_label="Epoch", y_label="y", scale="accuracy")

@@ -2,6 +2,7 @@
 
 kerascnn evaluate --model=resnet50 --weights=timm:resnet50.a1_in1k --data=/data/imagenet
 kerascnn evaluate --run=MODEL_DIR --data=digits
+kerascnn evaluate --run=MODEL_DIR --data=digits --tta='flip_and_shift(pixels=1)'
 
 Classes are matched by their names: a folder of some of ImageNet's, by synset or by name, will do.
 """
@@ -26,6 +27,12 @@ def main() -> None:
     flags.DEFINE_string("split", None, "by default the data's validation or test split", flag_values=values)
     flags.DEFINE_string("data_dir", None, "where TFDS keeps its files", flag_values=values)
     flags.DEFINE_integer("batch_size", 64, "images at once", lower_bound=1, flag_values=values)
+    flags.DEFINE_string(
+        "tta",
+        "",
+        "views of each image to average, as in flip; whatever a run's recipe says",
+        flag_values=values,
+    )
     flags.DEFINE_string("on_corrupt", "error", "error, or skip, for images that cannot be used", flag_values=values)
     flags.DEFINE_string("csv", None, "a file to add a row to", flag_values=values)
     rest = console.parse_flags(values, __doc__)
@@ -49,7 +56,16 @@ def main() -> None:
         model, preprocessing, checkpoint = pretrained.load(values)
     try:
         labels = match(source, preprocessing, checkpoint)
-        found = accuracy(model, source, split, preprocessing, batch_size=values.batch_size, labels=labels, lost=lost)
+        found = accuracy(
+            model,
+            source,
+            split,
+            preprocessing,
+            batch_size=values.batch_size,
+            labels=labels,
+            lost=lost,
+            tta=values.tta,
+        )
     except (ValueError, tf.errors.InvalidArgumentError) as error:
         console.fail(getattr(error, "message", error))
     report(values, split, preprocessing, checkpoint, found, lost)
@@ -80,7 +96,8 @@ def match(source, preprocessing, checkpoint):
 def report(values, split, preprocessing, checkpoint, found, lost) -> None:
     height, width = preprocessing.image_size
     what = values.run or f"{values.model} with {values.weights}"
-    print(f"{what} on {values.data} {split}: {found.images:,} images of {width}x{height}, {preprocessing.crop}")
+    seen = f"{preprocessing.crop}, tta={values.tta}" if values.tta else preprocessing.crop
+    print(f"{what} on {values.data} {split}: {found.images:,} images of {width}x{height}, {seen}")
     if lost.elements:
         print(f"{len(lost.elements)} images could not be used and are not counted")
     published = checkpoint.top1 if checkpoint is not None else None
@@ -102,6 +119,7 @@ def report(values, split, preprocessing, checkpoint, found, lost) -> None:
                 "images": found.images,
                 "image_size": f"{width}x{height}",
                 "crop": preprocessing.crop,
+                "tta": values.tta,
                 "top1": f"{100 * found.top1:.3f}",
                 "top5": f"{100 * found.top5:.3f}",
                 "published_top1": "" if published is None else published,

@@ -30,6 +30,7 @@ def accuracy(
     batch_size: int = 64,
     labels: Sequence[int] | None = None,
     lost: Lost | None = None,
+    tta: str = "",
 ) -> Accuracy:
     """Counts over every example of a split, each once. A progress bar shows on a terminal.
 
@@ -37,9 +38,10 @@ def accuracy(
       preprocessing: as the model wants its images.
       labels: which output of the model each of the source's classes is, from `matched`; None where they are the same.
       lost: the account of examples that cannot be used, which are left out if it skips them; None makes them an error.
+      tta: the views of each image whose logits are averaged; see `kerascnn.evaluate.tta`.
 
     Raises:
-      ValueError: the model gives another number of classes, or what is no number.
+      ValueError: the model gives another number of classes, or what is no number; or there are no such views.
     """
     outputs = model.output_shape[-1]
     known = np.arange(len(source.class_names)) if labels is None else np.asarray(labels)
@@ -50,7 +52,7 @@ def accuracy(
     ranks = []
     lost = lost or Lost(source, split)
     with tqdm(total=source.size(split), desc="evaluating", unit=" images", disable=None, leave=False) as bar:
-        for found, logits in predicted_batches(model, source, split, preprocessing, batch_size, lost):
+        for found, logits in predicted_batches(model, source, split, preprocessing, batch_size, lost, tta):
             if not np.isfinite(logits).all():
                 raise ValueError(f"{model.name} gives what is no number (NaN or infinite) for images of {source.name}.")
             ranks.append(rank(logits, known[found]))

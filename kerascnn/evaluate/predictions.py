@@ -11,6 +11,7 @@ from kerascnn import data
 from kerascnn.data.batches import uint8_batches
 from kerascnn.data.decode import MAX_PIXELS
 from kerascnn.data.lost import Lost
+from kerascnn.evaluate import tta as test_time
 
 
 def predicted_batches(
@@ -20,23 +21,28 @@ def predicted_batches(
     preprocessing: data.Preprocessing,
     batch_size: int,
     lost: Lost | None = None,
+    tta: str = "",
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """(labels [batch], logits [batch, classes]) of every example of a split, in the source's order.
 
     Args:
       lost: the account of examples that cannot be used, which are left out if it skips them; None makes them an error.
+      tta: the views of each image whose logits are averaged; see `kerascnn.evaluate.tta`.
     """
-    anything = tf.TensorSpec([None, *model.input_shape[1:]], tf.float32)  # the last batch is smaller: one graph for all
-    forward = tf.function(lambda images: model(images, training=False), input_signature=[anything])
-    for images, labels in uint8_batches(
-        source,
-        split,
-        batch_size=batch_size,
-        preprocessing=preprocessing,
-        lost=lost or Lost(source, split),
-        train=False,
-    ):
-        yield labels.numpy(), forward(preprocessing.normalise(images)).numpy()
+    views = test_time.parse(tta, preprocessing.image_size)
+    logits_of = test_time.make_logits(model, preprocessing.normalise, views)
+    at_scales = [test_time.at_scale(preprocessing, scale) for scale in views.scales] if views else []
+    prepared, functions, lost = at_scales or [preprocessing], [], lost or Lost(source, split)
+    for each in prepared:  # the last batch is smaller: one graph for all of a scale
+        anything = tf.TensorSpec([None, *each.image_size, each.channels], tf.uint8)
+        functions.append(tf.function(logits_of, input_signature=[anything]))
+    scales = [
+        uint8_batches(source, split, batch_size=batch_size, preprocessing=each, lost=lost, train=False)
+        for each in prepared
+    ]
+    for batches in zip(*scales, strict=True):
+        found = [function(images).numpy() for function, (images, _) in zip(functions, batches, strict=True)]
+        yield batches[0][1].numpy(), np.mean(found, 0)
 
 
 def predict(
@@ -46,10 +52,11 @@ def predict(
     preprocessing: data.Preprocessing,
     batch_size: int,
     lost: Lost | None = None,
+    tta: str = "",
 ):
     """(indices [n], labels [n], logits [n, classes]) of every example of a split; see `predicted_batches`."""
     lost = lost or Lost(source, split)
-    batches = list(predicted_batches(model, source, split, preprocessing, batch_size, lost))
+    batches = list(predicted_batches(model, source, split, preprocessing, batch_size, lost, tta))
     labels, logits = (np.concatenate(parts) for parts in zip(*batches, strict=True))
     return np.setdiff1d(np.arange(source.size(split)), list(lost.elements)), labels, logits
 

@@ -261,6 +261,7 @@ class _VGG(TypedDict, total=False):
     depths: tuple[int, ...]
     widths: tuple[int, ...]
     hidden: tuple[int, ...]
+    side: int
     fractional_pool: float | None
 
 def vgg11(**fields: Unpack[_VGG]) -> keras.Model: ...
@@ -1008,3 +1009,53 @@ def efficientnet_b4(**fields: Unpack[_EfficientNet]) -> keras.Model: ...
 def efficientnet_b5(**fields: Unpack[_EfficientNet]) -> keras.Model: ...
 def efficientnet_b6(**fields: Unpack[_EfficientNet]) -> keras.Model: ...
 def efficientnet_b7(**fields: Unpack[_EfficientNet]) -> keras.Model: ...
+
+class _Airbench(TypedDict, total=False):
+    weights: str | os.PathLike[str] | None
+    num_classes: int
+    input_shape: tuple[int | None, int | None, int]
+    pooling: Literal["avg", "max", "catavgmax", None]
+    dropout: float
+    rematerialize: bool
+    drop_connect: float
+    activation: Literal[
+        "relu",
+        "relu6",
+        "leaky_relu",
+        "prelu",
+        "elu",
+        "selu",
+        "gelu",
+        "silu",
+        "softplus",
+        "sigmoid",
+        "tanh",
+        "hard_swish",
+        "maxout",
+    ]
+    norm: Literal["batch", "group", "layer", "instance", "none"]
+    initializer: Literal[
+        "he_normal",
+        "he_normal_fan_out",
+        "glorot_uniform",
+        "glorot_normal",
+        "lecun_normal",
+        "small_normal",
+        "large_normal",
+        "zeros",
+    ]
+    padding: Literal["symmetric", "same"]
+    bn_momentum: float
+    bn_epsilon: float
+    conv_bias: bool
+    widths: tuple[int, ...]
+    depth: int
+    shortcut: bool
+    patch: int
+    copies: bool
+    scale: float
+    fractional_pool: float | None
+
+def airbench94(**fields: Unpack[_Airbench]) -> keras.Model: ...
+def airbench95(**fields: Unpack[_Airbench]) -> keras.Model: ...
+def airbench96(**fields: Unpack[_Airbench]) -> keras.Model: ...

@@ -19,14 +19,15 @@ from kerascnn.registry import Norm, Rate, Ratio, Size, Spec, register
 class VGG(Spec):
     """`depths` are the convolutions of each stage, `widths` their filters; a 2x2 pool halves the image behind each.
 
-    `hidden` are the units of fully connected layers; `dropout` drops from the results of each of them. num_classes=0
-    gives the results of the last of them.
+    `hidden` are the units of fully connected layers, which see `side` x `side` pixels: other maps are averaged, or
+    repeated, to that. `dropout` drops from the results of each of them. num_classes=0 gives those of the last.
     """
 
     depths: tuple[Size, ...]
     _: dataclasses.KW_ONLY
     widths: tuple[Size, ...] = (64, 128, 256, 512, 512)
     hidden: tuple[Size, ...] = (4096, 4096)
+    side: Size = 7
     fractional_pool: Ratio = None
     dropout: Rate = 0.5
     norm: Norm = "none"
@@ -52,7 +53,7 @@ def build(spec, x):
 
 
 def head(spec, x):
-    x = flatten(x, side=7)
+    x = flatten(x, side=spec.side)
     for i, units in enumerate(spec.hidden, 1):
         if i > 1 and spec.dropout:
             x = keras.layers.Dropout(spec.dropout, name=f"dropout{i}")(x)

@@ -1,11 +1,13 @@
 """The end of a run: the trained model as a plain file, and the report."""
 
 import os
+from typing import Any
 
 import keras
 import numpy as np
 
 from kerascnn import report
+from kerascnn.counting import complexity
 from kerascnn.evaluate import metrics
 from kerascnn.evaluate.predictions import predict, worst_mistakes
 from kerascnn.train import probe
@@ -14,7 +16,7 @@ from kerascnn.train.strategy import dtype_policy
 
 
 def finish(state: State, record: dict) -> keras.Model:
-    """Writes `model.keras` and `report.html` of a run that has done its steps, and returns the model.
+    """Writes `model.keras`, `result.json` and `report.html` of a run that has done its steps, and returns the model.
 
     The model is a new one in float32 with the trained weights, or with their average where the recipe wants one:
     nothing of strategies, precisions or auxiliary classifiers stays in it.
@@ -31,7 +33,8 @@ def finish(state: State, record: dict) -> keras.Model:
     trained = state.average.twin if state.average else state.model
     with dtype_policy("float32"):
         # Auxiliary classifiers have done their work: nobody is to evaluate or serve them.
-        model = state.create_model(**({"include_aux": False} if len(trained.outputs) > 1 else {}))
+        overrides: dict[str, Any] = {"include_aux": False} if len(trained.outputs) > 1 else {}
+        model = state.create_model(**overrides)
     for layer in model.layers:
         layer.set_weights(trained.get_layer(layer.name).get_weights())
     if state.worker:
@@ -39,10 +42,14 @@ def finish(state: State, record: dict) -> keras.Model:
     temporary = folder.path / "writing.keras"
     model.save(temporary)
     os.replace(temporary, folder.model)
+    seconds = state.history[-1]["seconds"]
+    folder.write_result(row, seconds=seconds, parameters=model.count_params(), macs=complexity(model).macs)
 
     preprocessing = state.inputs.preprocessing
     lost = state.inputs.test_lost
-    index, labels, logits = predict(model, source, recipe.test_split, preprocessing, recipe.batch_size, lost)
+    index, labels, logits = predict(
+        model, source, recipe.test_split, preprocessing, recipe.batch_size, lost, recipe.tta
+    )
     predicted = logits.argmax(-1)
     last = state.history[-1]
     report.training_report(

@@ -1,5 +1,6 @@
 """What a run reads: its source, what is done to every image, and the batches that come of it."""
 
+import dataclasses
 import os
 
 import numpy as np
@@ -18,7 +19,9 @@ class Inputs:
 
     Attributes:
       source: of both splits.
-      preprocessing: from the run's folder, or measured on the training split.
+      preprocessing: of evaluation and serving; from the run's folder, or measured on the training split. Training
+        normalises in the same way.
+      image_size: (height, width) of the training images.
       steps_per_epoch: whole batches of the training split.
       step_size: examples that a step trains on.
 
@@ -52,18 +55,20 @@ class Inputs:
             self.preprocessing = data.measure(
                 self.source,
                 recipe.train_split,
-                image_size=recipe.image_size,
+                image_size=recipe.test_image_size or recipe.image_size,
                 mode=recipe.preprocess,
                 crop=recipe.test_crop,
                 on_corrupt=on_corrupt,
             )
+        self._training = _at_size(self.preprocessing, recipe)
+        self.image_size = self._training.image_size
 
     def train_batches(self, *, seed: int, start_step: int, shard: tuple[int, int]) -> tf.data.Dataset:
         """(uint8 images, labels) of one worker, from a step on and for ever."""
         return uint8_batches(
             self.source,
             self._recipe.train_split,
-            preprocessing=self.preprocessing,
+            preprocessing=self._training,
             batch_size=self._recipe.batch_size,
             lost=self.train_lost,
             crop=self._recipe.crop,
@@ -111,3 +116,12 @@ class Inputs:
         if self.train_lost.batches:
             lost["Batches of the data service that did not come"] = self.train_lost.batches
         return lost
+
+
+def _at_size(preprocessing, recipe):
+    """The same for training images, where these have a size of their own."""
+    if not recipe.test_image_size:
+        return preprocessing
+    if recipe.preprocess in ("mean_image", "whiten"):
+        raise ValueError(f"preprocess={recipe.preprocess!r} is of images of one size: leave test_image_size out.")
+    return dataclasses.replace(preprocessing, image_size=(recipe.image_size,) * 2)

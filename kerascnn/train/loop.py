@@ -155,6 +155,8 @@ def train(state: State, interrupt: Interrupt, callbacks: Iterable[keras.callback
     )
     state.model.stop_training, state.model.optimizer = False, state.update.optimizer
     told.on_train_begin()
+    if not state.step:
+        state.take_first_values()
     can_go_back = state.flags.on_divergence == "rollback"
     if can_go_back and not state.step:
         state.save()

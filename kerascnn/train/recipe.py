@@ -27,6 +27,9 @@ CHOICES = {
     "resume": ("latest", "older", "best"),
 }
 
+# `--smoke`: images of a side that all models take, and so many a step that parts, pairs and copies divide them.
+SMOKE_SIZE, SMOKE_BATCH = 72, 12
+
 
 class WrongInput(ValueError):
     """A run cannot begin: a name, a value, a file or a folder is wrong. The message says which, and what to do."""
@@ -55,11 +58,14 @@ class Recipe:
       train_split: what is trained on, and what the preprocessing statistics are taken from.
       test_split: what is evaluated on after each epoch.
       image_size: the side in pixels that images are resized to; none for the data's own.
+      test_image_size: the side in evaluation and serving, where it is another one; none for the same.
       crop: what of each training image is seen, as in `random_resized(scale=(0.25, 1))` or `pad(pixels=4)`.
       test_crop: the same in evaluation and serving, as in `center(fraction=0.875)`.
+      tta: views of each test image over which evaluation takes the mean of the logits, as in `flip`; none for one.
       augment: random changes to each training image, as in `affine(degrees=10), horizontal_flip`.
       mix: mixes training images with each other, as in `mixup(alpha=0.2), cutmix(alpha=1)`.
       preprocess: `channel_mean_std`, `channel_mean`, `mean_image`, `whiten`, `unit` or `none`.
+      data_init: what the data give a first value to, as in `whiten_patches(images=5000)` for the first convolution.
       epochs: passes over the training split; may grow when a run is resumed.
       batch_size: images a step, over all replicas.
       accumulate: parts of a batch that each replica computes one after the other, to need less memory.
@@ -91,11 +97,14 @@ class Recipe:
     train_split: str = "train"
     test_split: str = "test"
     image_size: int | None = None
+    test_image_size: int | None = None
     crop: str = "resize"
     test_crop: str = "resize"
+    tta: str = ""
     augment: str = ""
     mix: str = ""
     preprocess: str = "channel_mean_std"
+    data_init: str = ""
     epochs: int
     batch_size: int
     accumulate: int = 1
@@ -127,6 +136,10 @@ class Recipe:
             "batch_size": (self.batch_size >= 1, "1 or more"),
             "accumulate": (self.accumulate >= 1, "1 or more"),
             "image_size": (self.image_size is None or self.image_size >= 1, "1 or more, or none,"),
+            "test_image_size": (
+                self.test_image_size is None or (self.image_size is not None and self.test_image_size >= 1),
+                "1 or more beside an image_size, or none,",
+            ),
             "learning_rate": (self.learning_rate > 0, "above 0"),
             "warmup_epochs": (0 <= self.warmup_epochs <= self.epochs, f"from 0 to the {self.epochs} epochs"),
             "cooldown_epochs": (0 <= self.cooldown_epochs <= left, f"from 0 to the {left:g} epochs behind the warm-up"),
@@ -156,17 +169,23 @@ class Recipe:
         return arguments
 
     def smoke(self) -> "Recipe":
-        """The same in two steps on a few images: whether it runs, not how well."""
+        """The same in two steps on a few small images: whether it runs, not how well.
+
+        In place of a data set of TensorFlow Datasets come made-up images in its form, so that it need not be there.
+        """
         warmup = min(self.warmup_epochs, 1)
         return dataclasses.replace(
             self,
+            data=re.sub("^tfds:", "synthetic:", self.data),
+            image_size=self.image_size and min(self.image_size, SMOKE_SIZE),
+            test_image_size=self.test_image_size and min(self.test_image_size, SMOKE_SIZE + 8),
             epochs=1,
             warmup_epochs=warmup,
             cooldown_epochs=min(self.cooldown_epochs, 1 - warmup),
-            batch_size=8,
+            batch_size=SMOKE_BATCH,
             accumulate=min(self.accumulate, 2),
-            train_split=f"{self.train_split.partition('[')[0]}[:16]",
-            test_split=f"{self.test_split.partition('[')[0]}[:12]",
+            train_split=f"{self.train_split.partition('[')[0]}[:{2 * SMOKE_BATCH}]",
+            test_split=f"{self.test_split.partition('[')[0]}[:{SMOKE_BATCH + 3}]",
         )
 
 

@@ -8,8 +8,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from kerascnn.evaluate import tta
 from kerascnn.models import create_model
-from kerascnn.train import averages, checkpoints
+from kerascnn.train import averages, checkpoints, data_init
 from kerascnn.train.inputs import Inputs
 from kerascnn.train.losses import Objective
 from kerascnn.train.optimizers import Update
@@ -30,6 +31,8 @@ class State:
       objective: what is made small.
       update: how gradients change the weights.
       average: of the weights, with a model of its own; None where the recipe wants none.
+      views: what evaluation sees of each image; None for the image alone.
+      data_init: what the data give a first value to; None for nothing.
       course: what decides whether the run goes on, and at which share of the schedule's rate.
       step: steps done.
       epoch: epochs done, each with its evaluation and its checkpoint.
@@ -57,9 +60,14 @@ class State:
                     + (f", in {recipe.accumulate} parts each." if recipe.accumulate > 1 else ".")
                 )
         self.schedule = schedule_of(recipe, self.steps_per_epoch)
+        self.views = self._make_views()
+        self.data_init = data_init.parse(recipe.data_init)
         keras.utils.set_random_seed(flags.seed)
         with dtype_policy(flags.precision), strategy.scope():
-            self.model = self.create_model()
+            sides = inputs.image_size if inputs.image_size == inputs.preprocessing.image_size else (None, None)
+            self.model = self.create_model(sides)
+            if self.data_init:
+                self.data_init.layer(self.model)  # or its error
             self.update = Update(
                 self.model,
                 optimizer=recipe.optimizer,
@@ -73,7 +81,7 @@ class State:
             )
             self.objective = self._make_objective()
             spec = averages.parse(recipe.average)
-            self.average = averages.Average(spec, self.model, self.create_model()) if spec else None
+            self.average = averages.Average(spec, self.model, self.create_model(sides)) if spec else None
             self.rate_factor = tf.Variable(1.0, trainable=False, name="rate_factor")
             # One replica's gradients of the parts of a batch.
             self.accumulated = [
@@ -93,13 +101,13 @@ class State:
         self.step, self.epoch, self.totals, self.finished = 0, 0, np.zeros(3), False
         self.history: list[dict[str, float]] = []
 
-    def create_model(self, **overrides: Any) -> keras.Model:
-        """A new model of the recipe, or one that differs from it."""
+    def create_model(self, sides: tuple[int | None, int | None] | None = None, **overrides: Any) -> keras.Model:
+        """A new model of the recipe, or one that differs from it; for images of evaluation's size, or of others."""
         preprocessing = self.inputs.preprocessing
         return create_model(
             self.recipe.model,
             num_classes=len(preprocessing.class_names),
-            input_shape=(*preprocessing.image_size, preprocessing.channels),
+            input_shape=(*(sides or preprocessing.image_size), preprocessing.channels),
             **(self.recipe.overrides() | overrides),
         )
 
@@ -111,12 +119,12 @@ class State:
         ):
             if not there and getattr(recipe, field) != getattr(Recipe, field):
                 raise ValueError(f"{field}={getattr(recipe, field)!r}: {what}. Leave it out.")
-        classes, preprocessing = len(inputs.source.class_names), inputs.preprocessing
+        classes = len(inputs.source.class_names)
         counts = inputs.class_counts() if recipe.class_weights == "balanced" else None
         teacher = None
         if recipe.teacher:
             teacher = load_teacher(
-                recipe.teacher, classes=classes, image_size=preprocessing.image_size, channels=preprocessing.channels
+                recipe.teacher, classes=classes, image_size=inputs.image_size, channels=inputs.source.channels
             )
         return Objective(
             recipe.loss,
@@ -129,6 +137,28 @@ class State:
             teacher=teacher,
             distillation=recipe.distillation,
         )
+
+    def _make_views(self) -> tta.Views | None:
+        views = tta.parse(self.recipe.tta, self.inputs.preprocessing.image_size)
+        if views and views.scales:
+            raise ValueError(
+                f"tta={self.recipe.tta!r} is for `kerascnn evaluate`, which can decode images at other sizes."
+            )
+        return views
+
+    def take_first_values(self) -> None:
+        """Gives the model what `data_init` finds in the data. Every worker comes here; the first one reads the data."""
+        if not self.data_init:
+            return
+        layer, inputs = self.data_init.layer(self.model), self.inputs
+        kernel = np.zeros(layer.kernel.shape)
+        if self.worker == 0:
+            seen = dataclasses.replace(inputs.preprocessing, image_size=inputs.image_size)
+            images = data_init.images_of(inputs.source, self.recipe.train_split, seen, self.data_init.images)
+            kernel = self.data_init.kernel(kernel.shape, images)
+        kernel = self.agree(*kernel.flat).reshape(kernel.shape)
+        for model in (self.model, *([self.average.twin] if self.average else [])):
+            model.get_layer(layer.name).kernel.assign(kernel)
 
     def rate(self) -> float:
         """The learning rate of the next step."""

@@ -6,6 +6,7 @@ import keras
 import tensorflow as tf
 
 from kerascnn.evaluate import metrics
+from kerascnn.evaluate.tta import make_logits
 from kerascnn.layers import DropConnectDense, FractionalMaxPooling2D
 from kerascnn.train.probe import Probe
 from kerascnn.train.state import State
@@ -80,10 +81,10 @@ def make_step(state: State, probe: Probe | None = None) -> tuple[Callable, Calla
 
 def make_test_step(state: State, model: keras.Model) -> Callable:
     """A function of a step's number, uint8 images, labels and weights, that returns `metrics.sums` of a model."""
+    logits_of = make_logits(model, state.inputs.preprocessing.normalise, state.views)
 
     def step(number, images, labels, weights):
-        outputs = model(state.inputs.preprocessing.normalise(images), training=False)
-        logits = keras.tree.flatten(outputs)[0]
+        logits = logits_of(images)
         return metrics.sums(labels, logits, metrics.cross_entropy(labels, logits), weights)
 
     return tf.function(step, jit_compile=True) if state.flags.xla else step

@@ -25,6 +25,14 @@ def test_vgg16_layer_by_layer():
     assert sum(row.params for row in rows) == 138_357_544
 
 
+@pytest.mark.parametrize("side, pooled", [(7, True), (2, True), (1, False)])
+def test_fully_connected_layers_see_a_map_of_a_given_side(side, pooled):
+    fields = {"depths": (2, 2, 4), "widths": (2, 3, 4), "hidden": (5, 6), "side": side}
+    model = kerascnn.create_model("vgg11", num_classes=3, input_shape=(8, 8, 1), **fields)
+    assert model.get_layer("dense1").kernel.shape == (4 * side**2, 5)
+    assert ("flatten_pool" in [layer.name for layer in model.layers]) == pooled  # three poolings leave one pixel
+
+
 # Table 2 of the paper, in millions.
 @pytest.mark.parametrize(("name", "millions"), [("vgg11", 133), ("vgg13", 133), ("vgg16", 138), ("vgg19", 144)])
 def test_the_papers_table_2(name, millions):

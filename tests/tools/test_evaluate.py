@@ -41,7 +41,7 @@ def folder(data_dir, tmp_path_factory):
     return folder
 
 
-def test_a_run_is_counted_and_the_rows_add_up(run_dir, data_dir, folder, tmp_path, monkeypatch):
+def test_a_run_is_counted_and_the_rows_add_up(run_dir, data_dir, folder, tmp_path, monkeypatch, capsys):
     table = tmp_path / "results.csv"
     done = run(f"--run={run_dir}", "--data=digits", f"--data_dir={data_dir}", f"--csv={table}")
     assert done.returncode == 0, done.stderr
@@ -51,11 +51,22 @@ def test_a_run_is_counted_and_the_rows_add_up(run_dir, data_dir, folder, tmp_pat
     top1 = np.mean(logits.argmax(-1) == labels)
     assert "on digits test: 360 images of 8x8, resize\n" in done.stdout
     assert f"top-1 {100 * top1:6.2f} %\n" in done.stdout
-    monkeypatch.setattr(sys, "argv", ["evaluate", f"--run={run_dir}", f"--data={folder}", f"--csv={table}"])
+    named = ["evaluate", f"--run={run_dir}", f"--data={folder}", f"--csv={table}"]
+    monkeypatch.setattr(sys, "argv", [*named, "--tta=flip"])
     evaluate.main()
+    images = data.open_source(str(folder), data_dir)
+    _, labels, logits = predict(load_model(run_dir / "model.keras"), images, "val", preprocessing, 64, tta="flip")
+    assert (
+        f"of 8x8, resize, tta=flip\ntop-1 {100 * np.mean(logits.argmax(-1) == labels):6.2f} %\n"
+        in capsys.readouterr().out
+    )
+    monkeypatch.setattr(sys, "argv", [*named, "--tta=flop"])
+    with pytest.raises(SystemExit) as stopped:
+        evaluate.main()
+    assert stopped.value.code == 2 and "did you mean flip" in capsys.readouterr().err
     with open(table, newline="") as file:
         rows = list(csv.DictReader(file))
-    assert [row["images"] for row in rows] == ["360", "40"]
+    assert [(row["images"], row["tta"]) for row in rows] == [("360", ""), ("40", "flip")]
     assert float(rows[0]["top1"]) == pytest.approx(100 * top1, abs=1e-3) and rows[0]["published_top1"] == ""
 
 

@@ -67,6 +67,7 @@ def test_what_a_run_leaves(finished, data_dir):
         "tensorboard",
         "checkpoints",
         "model.keras",
+        "result.json",
         "report.html",
         "export",
         ".lock",

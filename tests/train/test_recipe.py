@@ -120,6 +120,11 @@ def test_defaults_of_the_dataclass_are_checked_where_it_is_made():
         dataclasses.replace(RECIPE, label_smoothing=1.0)
 
 
+def test_a_test_image_size_stands_beside_an_image_size():
+    with pytest.raises(ValueError, match="test_image_size=64 is out of range: 1 or more beside an image_size"):
+        dataclasses.replace(RECIPE, image_size=None, test_image_size=64)
+
+
 def test_overrides_are_plain_values():
     made = dataclasses.replace(RECIPE, model_args="dropout=0.1, activation='silu', depths=(3, 3)")
     assert made.overrides() == {"dropout": 0.1, "activation": "silu", "depths": (3, 3)}
@@ -128,8 +133,17 @@ def test_overrides_are_plain_values():
 
 def test_smoke_is_two_steps():
     smoke = RECIPE.smoke()
-    assert (smoke.epochs, smoke.batch_size, smoke.train_split, smoke.test_split) == (1, 8, "train[:16]", "test[:12]")
-    assert smoke.augment == RECIPE.augment
+    assert (smoke.epochs, smoke.batch_size, smoke.train_split, smoke.test_split) == (1, 12, "train[:24]", "test[:15]")
+    assert smoke.augment == RECIPE.augment and smoke.data == "digits"
+
+
+def test_smoke_needs_no_data_and_takes_small_images():
+    smoke = Recipe(
+        model="resnet50", data="tfds:imagenet2012", epochs=9, batch_size=96, learning_rate=1, image_size=160,
+        test_image_size=224,
+    ).smoke()  # fmt: skip
+    assert smoke.data == "synthetic:imagenet2012"
+    assert smoke.image_size < smoke.test_image_size < 100
 
 
 def test_a_smoke_run_fits_any_recipe():

@@ -40,6 +40,8 @@ def test_recipe_json_holds_recipe_flags_versions_and_commit(tmp_path):
     assert written["run"]["seed"] == 3 and "model_dir" not in written["run"]  # a folder may be moved
     assert {"python", "kerascnn", "tensorflow", "keras", "numpy"} <= written["versions"].keys()
     assert "commit" in written and "command" in written
+    assert written["hardware"]["cpu"] and written["hardware"]["cores"] >= 1
+    assert isinstance(written["hardware"]["gpus"], list)
 
 
 def test_the_same_recipe_and_more_epochs_pass_but_nothing_else(tmp_path):
