@@ -8,7 +8,7 @@ DEMO := runs/demo
 EVERY_CORE := --numprocesses=logical --dist=loadfile --no-loadscope-reorder
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help demo test test-all check golden bench venv clean
+.PHONY: help demo test test-all check golden bench results experiments venv clean
 .DELETE_ON_ERROR:
 
 help:
@@ -18,6 +18,8 @@ help:
 	@echo 'make check     lint, formatting, types, generated files'
 	@echo 'make golden    write the golden numbers and the facts of the models again; read the difference'
 	@echo 'make bench     measure how fast models are built and trained'
+	@echo 'make results   train the recipes whose data is here, and write what comes out into their cards and docs/results.md'
+	@echo 'make experiments  run the experiments of the lectures, and write docs/experiments.md'
 	@echo 'make venv      only install, into $(VENV)'
 	@echo 'make clean     remove $(VENV) and what building and testing left; runs/ stays'
 
@@ -43,6 +45,8 @@ check: $(VENV)/installed-dev
 	$(BIN)/mypy
 	$(BIN)/python -m tools.make_stubs --check
 	$(BIN)/python -m tools.make_zoo --check
+	$(BIN)/python -m tools.results --check
+	$(BIN)/python -m tools.experiments --check
 
 golden: $(VENV)/installed-dev
 	$(BIN)/python -m tools.golden
@@ -51,6 +55,13 @@ golden: $(VENV)/installed-dev
 bench: $(VENV)/installed-dev
 	$(BIN)/python -m tools.bench build
 	$(BIN)/python -m tools.bench loop
+
+# Both go on where they were when they are run again.
+results: $(VENV)/installed-dev
+	$(BIN)/python -m tools.results --data_dir=runs/data
+
+experiments: $(VENV)/installed-dev
+	$(BIN)/python -m tools.experiments --data_dir=runs/data
 
 venv: $(VENV)/installed-dev
 

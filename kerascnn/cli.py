@@ -20,6 +20,7 @@ COMMANDS = {
     "export":  "turn a run or published weights into a bundle: SavedModel, LiteRT, ONNX",
     "serve":   "answer requests with a bundle over HTTP, as TensorFlow Serving does",
     "predict": "classify images with a bundle, a run or published weights",
+    "compare": "compare finished runs: accuracy, time, size; what they differ in",
     "evaluate": "count how often a model is right, beside what is published",
 }
 # fmt: on
@@ -59,10 +60,10 @@ def package(kind: str) -> str:
 
 
 def names(kind: str) -> list[str]:
-    """The modules of `recipes` or `tools`."""
+    """The modules of `recipes` or `tools`; not the folders in them."""
     spec = importlib.util.find_spec(package(kind))
     folders = spec.submodule_search_locations if spec else None
-    return sorted(module.name for module in pkgutil.iter_modules(folders or []))
+    return sorted(module.name for module in pkgutil.iter_modules(folders or []) if not module.ispkg)
 
 
 def run(kind: str, name: str, arguments: list[str]) -> NoReturn:
