@@ -1,8 +1,8 @@
 """Test-time augmentation: several views of each image, whose logits are averaged.
 
-A text names the views, as in `flip`. What is averaged are logits, where some of the papers have probabilities. The views
-are made of uint8 images, inside of the compiled function that computes the logits, and the model sees one view of a
-batch after the other: more views need more time, and little more memory.
+A text names the views, as in `flip`. What is averaged are logits; some of the papers have probabilities. The views are
+made of uint8 images, inside of the compiled function that computes the logits, and the model sees one view of a batch
+after the other: more views need more time, and little more memory.
 """
 
 import dataclasses

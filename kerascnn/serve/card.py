@@ -257,12 +257,13 @@ def of_run(folder: str | os.PathLike) -> dict[str, Any]:
     except (OSError, ValueError, KeyError, TypeError):
         return {"Run": folder}
     accuracy = _accuracy(folder / "metrics.csv", recipe.get("restore_best"))
+    views = f", with tta={recipe['tta']!r}, which this bundle does not do" if recipe.get("tta") else ""
     return {
         "Run": folder,
         "Trained by": f"`{record.get('command')}`",
         "Data": recipe.get("data"),
         "Epochs": recipe.get("epochs"),
-        "Accuracy": accuracy and f"{accuracy:.2%} of {recipe.get('data')}, {recipe.get('test_split')}",
+        "Accuracy": accuracy and f"{accuracy:.2%} of {recipe.get('data')}, {recipe.get('test_split')}{views}",
         "Commit": record.get("commit"),
         "Trained with": ", ".join(f"{package} {number}" for package, number in versions.items()),
     }
