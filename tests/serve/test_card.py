@@ -144,6 +144,13 @@ def test_a_run_tells_where_it_comes_from(metrics, best, accuracy, tmp_path):
     assert found["Trained with"] == "tensorflow 2.21.0, keras 3.15.1"
 
 
+def test_an_accuracy_over_several_views_is_said_to_be_so(tmp_path):
+    recipe = {"data": "digits", "test_split": "test", "tta": "flip"}
+    (tmp_path / "recipe.json").write_text(json.dumps({"recipe": recipe, "versions": {}}))
+    (tmp_path / "metrics.csv").write_text("epoch,test_accuracy\n1,0.875\n")
+    assert card.of_run(tmp_path)["Accuracy"] == "87.50% of digits, test, with tta='flip', which this bundle does not do"
+
+
 @pytest.mark.parametrize("content", [None, "no JSON", "[]", "{}"])
 def test_a_run_that_tells_nothing_is_still_named(content, tmp_path):
     if content is not None:
