@@ -213,7 +213,7 @@ def test_all_roads_give_the_same(augment, stream, monkeypatch, tmp_path):
     assert same(stream(9, **options), expected)
 
 
-@pytest.mark.parametrize("crop", ["pad(pixels=2)", "random_resized"])
+@pytest.mark.parametrize("crop", [pytest.param("pad(pixels=2)", marks=pytest.mark.slow), "random_resized"])
 def test_images_of_another_size_give_the_same_on_both_roads(crop, digits, monkeypatch):
     prepared = measure(digits, "train", image_size=12, mode="none")
     taken = []

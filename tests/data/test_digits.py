@@ -114,6 +114,7 @@ print(source.size("train"), sum(1 for _ in source.dataset("train")))
 """
 
 
+@pytest.mark.slow  # tests/data/test_records.py has such ends of our own writing by default
 def test_a_full_disk_a_kill_then_two_at_once_and_no_network(tmp_path):
     def start(kind):
         command = [sys.executable, "-c", PREPARE, tmp_path, kind]

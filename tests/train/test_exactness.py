@@ -141,6 +141,7 @@ def children(process):
         return sorted(map(int, file.read().split()))
 
 
+@pytest.mark.slow  # test_loop.py has it of one process by default, tests/tools/test_launch.py the ends of several
 def test_a_worker_that_is_stopped_or_killed_loses_nothing(data_dir, tmp_path):
     """Asked to stop, it saves with the others; killed, it takes them with it and is named. The same command goes on."""
     recipe = dataclasses.replace(LENET, epochs=10, batch_size=48, train_split="train[:480]", test_split="test[:100]")

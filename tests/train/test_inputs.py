@@ -57,6 +57,7 @@ def at_two_sizes(data_dir, tmp_path_factory):
     return run(recipe, model_dir=folder, data_dir=data_dir, export_dir=folder / "export")
 
 
+@pytest.mark.slow  # a recipe with two sizes, imagenet_resnet50_a3, is tried and exported by default
 def test_evaluation_may_have_a_size_of_its_own(at_two_sizes, data_dir):
     result = at_two_sizes
     assert result.preprocessing.image_size == (24, 24)

@@ -486,15 +486,3 @@ def test_training_on_another_backend_is_refused(tmp_path):
     )
     assert done.returncode == 2
     assert "training runs on TensorFlow, not jax" in done.stderr
-
-
-def test_a_smoke_run_goes_all_the_way(data_dir, tmp_path):
-    process = start("--smoke", f"--data_dir={data_dir}", f"--model_dir={tmp_path}")
-    output, errors = process.communicate()
-    assert process.returncode == 0, errors
-    assert errors == ""  # none of TensorFlow's greetings either
-    assert "epoch 1/1" in output
-    for line in ("Model:", "Report:", "Bundle:"):
-        assert line in output
-    assert (tmp_path / "export" / "1" / "saved_model.pb").exists()
-    assert RESNET.smoke().epochs == 1
