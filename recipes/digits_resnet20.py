@@ -7,7 +7,8 @@ after a warm-up for its steps, Nesterov's momentum, label smoothing, and small r
 and flips (a mirrored digit is another digit, or none).
 The strengths of the augmentation, the batch size and the batch norm's momentum were chosen on train[1150:].
 (Batch 64 at twice the rate had 99.28 % on the test images.)
-Expected: not measured yet.
+Expected: 99.44 % of the test images, the mean of seeds 0 to 4 (99.17, 99.44, 99.72, 99.17, 99.72), after 94 s of
+training with all evaluations; 270,810 parameters. AMD EPYC with 2 cores; commit 934d393055 (docs/results.md).
 """
 
 from kerascnn.train import Recipe, main

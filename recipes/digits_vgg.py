@@ -8,7 +8,8 @@ fully connected ones. Differs from the paper: they stand in 3 stages for its 5, 
 not said here is as in `digits_resnet20`.
 The learning rate is the only one that was tried on train[1150:], of which seed 0 got 97.91 % right. With batch norm
 (vgg11_bn) and the rate of `digits_resnet20` it got 88.15 %.
-Expected: not measured yet.
+Expected: 99.83 % of the test images, the mean of seeds 0 to 4 (100.00, 100.00, 99.72, 99.72, 99.72), after 65 s of
+training with all evaluations; 615,914 parameters. AMD EPYC with 2 cores; commit ca645b83cd (docs/results.md).
 """
 
 import dataclasses
