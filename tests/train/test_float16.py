@@ -71,7 +71,8 @@ for number, (replica, by) in enumerate(((-1, "1"), (1, "inf"), (0, "inf"), (1, "
 """
 
 
-@pytest.mark.parametrize("name", ["mirrored", pytest.param("multi_worker", marks=pytest.mark.slow)])
+@pytest.mark.slow  # test_optimizers.py has it on replicas by default
+@pytest.mark.parametrize("name", ["mirrored", "multi_worker"])
 def test_an_overflow_of_one_is_skipped_by_all(name, data_dir, tmp_path):
     """Through the step that training runs: all stay the same, none waits for another, and the next step is done."""
     script = tmp_path / "steps.py"  # TensorFlow reads the source of what it compiles

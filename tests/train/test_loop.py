@@ -152,6 +152,7 @@ def test_a_signal_saves_and_the_same_command_goes_on_to_the_same_end(number, cod
         np.testing.assert_array_equal(resumed, undisturbed)
 
 
+@pytest.mark.slow  # test_checkpoints.py has such ends of a file by default, the test above signals to a run
 def test_a_kill_while_a_checkpoint_is_written_loses_nothing_before_it(finished, data_dir, tmp_path):
     folder, _ = finished
     arguments = ["--seed=5", f"--data_dir={data_dir}", f"--model_dir={tmp_path}"]
