@@ -7,6 +7,7 @@ import json
 import os
 import pathlib
 import re
+import select
 import shutil
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from kerascnn import data
 pytestmark = pytest.mark.system
 
 ROOT = pathlib.Path(__file__).parents[2]
+PATIENCE = 60  # seconds without a word
 
 
 @pytest.fixture(scope="module")
@@ -38,8 +40,7 @@ class Browser:
         self.sending, self.receiving = sending, receiving
         self.count = 0
         self.session = None
-        self.console = []
-        self.requested = []
+        self.events = []
 
     def do(self, method, **parameters):
         self.count += 1
@@ -55,16 +56,30 @@ class Browser:
                 return answer["result"]
 
     def read(self):
+        """The next message; an event is kept, since it may come ahead of the answer that somebody waits for."""
         content = bytearray()
-        while (byte := self.receiving.read(1)) != b"\0":
-            assert byte, "the browser is gone"
-            content += byte
-        message = json.loads(content)
-        if message.get("method") in ("Runtime.consoleAPICalled", "Runtime.exceptionThrown", "Log.entryAdded"):
-            self.console.append(message["params"])
-        if message.get("method") == "Network.requestWillBeSent":
-            self.requested.append(message["params"]["request"]["url"])
+        while not content.endswith(b"\0"):
+            ready, _, _ = select.select([self.receiving], [], [], PATIENCE)
+            assert ready, f"the browser has said nothing for {PATIENCE} seconds; the last: {self.events[-3:]}"
+            part = self.receiving.read(1)
+            assert part, "the browser is gone"
+            content += part
+        message = json.loads(content[:-1])
+        if "method" in message:
+            self.events.append(message)
         return message
+
+    def happened(self, *methods):
+        """What came with the events of these names, so far."""
+        return [event["params"] for event in self.events if event["method"] in methods]
+
+    @property
+    def console(self):
+        return self.happened("Runtime.consoleAPICalled", "Runtime.exceptionThrown", "Log.entryAdded")
+
+    @property
+    def requested(self):
+        return [params["request"]["url"] for params in self.happened("Network.requestWillBeSent")]
 
     def open(self, address, width=900, height=900, scheme="light"):
         target = self.do("Target.createTarget", url="about:blank")["targetId"]
@@ -130,7 +145,7 @@ def browser(tmp_path):
     shell = ["bash", "-c", f'exec 3<&{theirs_in} 4>&{theirs_out}; exec "$@"', "-", *command]
     process = subprocess.Popen(shell, pass_fds=(theirs_in, theirs_out), stderr=subprocess.DEVNULL)
     os.close(theirs_in), os.close(theirs_out)
-    with open(ours_out, "wb") as sending, open(ours_in, "rb") as receiving:
+    with open(ours_out, "wb") as sending, open(ours_in, "rb", buffering=0) as receiving:
         browser = Browser(sending, receiving)
         yield browser
         with contextlib.suppress(AssertionError):
@@ -219,8 +234,8 @@ def test_the_keyboard_is_enough(address, browser):
     assert browser.value("getComputedStyle(document.getElementById('drop')).outlineStyle") == "solid"
     for kind in ("keyDown", "keyUp"):
         browser.do("Input.dispatchKeyEvent", type=kind, key=" ", code="Space", text=" ", windowsVirtualKeyCode=32)
-    while browser.read().get("method") != "Page.fileChooserOpened":
-        pass
+    while not browser.happened("Page.fileChooserOpened"):
+        browser.read()
 
 
 @pytest.mark.parametrize(
