@@ -5,7 +5,6 @@ know of it.
 """
 
 import errno
-import functools
 import importlib.metadata
 import json
 import math
@@ -195,7 +194,7 @@ def _write_saved_model(model, folder, preprocessing, precision, top_k, on_bad_im
         network = freeze(folded)
     else:
         bundle.parameters = [variable.value for variable in folded.variables]
-        network = functools.partial(folded, training=False)
+        network = freeze(folded, constants=False)
 
     def named(inputs):
         outputs = network(inputs)

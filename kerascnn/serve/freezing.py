@@ -5,6 +5,7 @@ they stand as it expects them: the bias as BiasAdd, the addition as AddN. Of Ker
 leaves the additions.
 """
 
+import functools
 import math
 from collections.abc import Callable
 
@@ -15,24 +16,29 @@ import tensorflow as tf
 from kerascnn.serve.folding import Readers, notes_of, rebuild, scale_and_shift, sketch
 
 
-def freeze(model: keras.Model) -> Callable:
+def freeze(model: keras.Model, *, constants: bool = True) -> Callable:
     """A function that puts a model into the TensorFlow graph that is being traced, its parameters as constants.
 
     Args:
       model: a functional model, best from `kerascnn.serve.folding.fold`.
+      constants: False leaves the parameters variables, for more of them than a graph can hold, and the layers to Keras.
 
     Returns:
       A function from images to what the model gives at test time. Each call of it adds the constants anew: call it in
       one tf.function that all others share.
     """
     sketched = sketch(model)
+    if not constants:
+        plain = rebuild(sketched, lambda note, *inputs, **options: (_silu(note) or note.layer)(*inputs, **options))
+        return functools.partial(plain, training=False)
     margins, pads = _margins(sketched)
 
     def call(note, *inputs, **options):
         if note in pads:
             return inputs[0]
         nodes = _nodes(note, margins.get(note))
-        return _Emitted(nodes, note)(*inputs) if nodes else note.layer(*inputs, **options)
+        emitted = _Emitted(nodes, note) if nodes else _silu(note)
+        return emitted(*inputs) if emitted else note.layer(*inputs, **options)
 
     plain = rebuild(sketched, call)
     values = [(variable, variable.numpy()) for variable in plain.variables]
@@ -56,6 +62,12 @@ class _Emitted(keras.layers.Layer):
 
     def call(self, *inputs):
         return self.nodes(*inputs)
+
+
+def _silu(note):
+    """SiLU without TensorFlow's own gradient for it, of which every loader of a SavedModel warns; None for others."""
+    silu = type(note.layer) is keras.layers.Activation and note.layer.activation is keras.activations.silu
+    return _Emitted(lambda x: x * tf.sigmoid(x), note) if silu else None
 
 
 def _margins(sketched):

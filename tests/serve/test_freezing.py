@@ -172,3 +172,19 @@ def test_two_functions_share_one_set_of_constants(tmp_path):
     module.other = tf.function(lambda inputs: {"scores": tf.nn.softmax(core(inputs))}, spec)
     tf.saved_model.save(module, str(tmp_path), signatures={"serving_default": module.one, "other": module.other})
     assert (tmp_path / "saved_model.pb").stat().st_size < 1.2 * 4 * model.count_params() + 100_000
+
+
+@pytest.mark.parametrize("constants", [True, False])
+def test_no_loader_warns_of_the_gradient_of_silu(constants, tmp_path, caplog):
+    model = fill(sequential(layers.Conv2D(4, 3), layers.Activation("silu"), layers.BatchNormalization()))
+    bundle = tf.Module()
+    bundle.variables_of_the_model = [variable.value for variable in model.variables]
+    network = freeze(model, constants=constants)
+    shared = tf.function(network, input_signature=[tf.TensorSpec(model.input_shape, tf.float32)])
+    signature = tf.function(lambda x: {"y": shared(x)}, input_signature=shared.input_signature)
+    options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
+    tf.saved_model.save(bundle, str(tmp_path), signatures=signature, options=options)
+    x = np.float32(RNG.normal(size=(2, *INPUT)))
+    y = tf.saved_model.load(str(tmp_path)).signatures["serving_default"](x=tf.constant(x))["y"]
+    np.testing.assert_allclose(y, model(x, training=False), atol=1e-5)
+    assert "gradient" not in caplog.text
