@@ -103,7 +103,8 @@ class Spec:
 class Variant:
     """A registered model: its row of the family's table, and the functions that build it.
 
-    `build(spec, image)` gives the feature map, and `head(spec, feature_map)` the logits.
+    `build(spec, image)` gives the feature map, and `head(spec, feature_map)` the logits. `aliases` are what other
+    libraries call it; `lookup` knows them, and no list has them.
     """
 
     name: str
@@ -112,21 +113,34 @@ class Variant:
     spec: Spec
     build: Callable[..., Any]
     head: Callable[..., Any]
+    aliases: tuple[str, ...] = ()
 
 
 _VARIANTS: dict[str, Variant] = {}
+_ALIASES: dict[str, str] = {}
 
 
-def register(build: Callable[..., Any], head: Callable[..., Any], rows: Mapping[str, Spec], *, paper: str) -> None:
+def register(
+    build: Callable[..., Any],
+    head: Callable[..., Any],
+    rows: Mapping[str, Spec],
+    *,
+    paper: str,
+    aliases: Mapping[str, str] = types.MappingProxyType({}),
+) -> None:
     """Adds the rows of a family's table: variants that `build` and `head` build, described in `paper` (an address).
 
-    The family is named after the module of `build`. A name that is taken is a ValueError.
+    `aliases` are other libraries' names, with ours. The family is named after the module of `build`. A name that is
+    taken is a ValueError.
     """
     family = build.__module__.rpartition(".")[2]
+    for name in (*rows, *aliases):
+        if name in _VARIANTS or name in _ALIASES:
+            raise ValueError(f"the model {name} of {family} is registered already, by {lookup(name).family}")
     for name, spec in rows.items():
-        if name in _VARIANTS:
-            raise ValueError(f"the model {name} of {family} is registered already, by {_VARIANTS[name].family}")
-        _VARIANTS[name] = Variant(name, family, paper, spec, build, head)
+        also = tuple(alias for alias, ours in aliases.items() if ours == name)
+        _VARIANTS[name] = Variant(name, family, paper, spec, build, head, also)
+        _ALIASES.update(dict.fromkeys(also, name))
 
 
 def list_models(pattern: str = "*") -> list[str]:
@@ -135,10 +149,16 @@ def list_models(pattern: str = "*") -> list[str]:
 
 
 def lookup(name: str) -> Variant:
-    """Returns the variant of that name. An unknown name is a ValueError that offers the close ones."""
-    if name not in _VARIANTS:
+    """Returns the variant of that name, or alias. An unknown name is a ValueError that offers the close ones."""
+    ours = our_name(name)
+    if ours not in _VARIANTS:
         raise ValueError(f"no model {name!r}: {close_names(name, _VARIANTS)}")
-    return _VARIANTS[name]
+    return _VARIANTS[ours]
+
+
+def our_name(name: str) -> str:
+    """Returns our name where `name` is an alias of a model, else `name` itself."""
+    return _ALIASES.get(name, name)
 
 
 def override(variant: Variant, fields: Mapping[str, Any]) -> Spec:
@@ -162,11 +182,16 @@ def override(variant: Variant, fields: Mapping[str, Any]) -> Spec:
 def facts() -> dict[str, dict[str, Any]]:
     """Returns what is known of the models without importing or building them, by name.
 
-    Their family, paper, input_shape, num_classes, params, trainable_params, macs, stages (with their shapes),
+    Their family, paper, aliases, input_shape, num_classes, params, trainable_params, macs, stages (with their shapes),
     receptive_field and peak_memory, from models/facts.json, which `python -m tools.make_zoo` writes.
     """
     path = pathlib.Path(__file__).parent / "models/facts.json"
     return json.loads(path.read_text("utf-8")) if path.exists() else {}
+
+
+def our_names() -> dict[str, str]:
+    """Returns the aliases in models/facts.json with the names that they stand for, likewise without the models."""
+    return {alias: name for name, fact in facts().items() for alias in fact["aliases"]}
 
 
 def differences(variant: Variant, spec: Spec) -> dict[str, Any]:

@@ -25,8 +25,9 @@ def build(spec, x):
 @pytest.fixture
 def toys(monkeypatch):
     monkeypatch.setattr(registry, "_VARIANTS", {})
+    monkeypatch.setattr(registry, "_ALIASES", {})
     rows = {"toy20": Toy((3, 3)), "toy8": Toy((1, 1), se=True), "bear": Toy((2,))}
-    registry.register(build, build, rows, paper="https://example.org")
+    registry.register(build, build, rows, paper="https://example.org", aliases={"toy_eight": "toy8"})
 
 
 def override(**fields):
@@ -45,9 +46,19 @@ def test_lookup(toys):
     assert variant.family == __name__.rpartition(".")[2]
 
 
-def test_a_name_is_registered_once(toys):
-    with pytest.raises(ValueError, match=r"the model bear .* is registered already"):
-        registry.register(build, build, {"bear": Toy((1,))}, paper="")
+@pytest.mark.parametrize("name", ["bear", "toy_eight"])
+def test_a_name_is_registered_once(toys, name):
+    with pytest.raises(ValueError, match=rf"the model {name} .* is registered already"):
+        registry.register(build, build, {name: Toy((1,))}, paper="")
+    with pytest.raises(ValueError, match=rf"the model {name} .* is registered already"):
+        registry.register(build, build, {"new": Toy((1,))}, paper="", aliases={name: "new"})
+
+
+def test_an_alias_is_looked_up_and_not_listed(toys):
+    assert registry.lookup("toy_eight") is registry.lookup("toy8")
+    assert registry.lookup("toy8").aliases == ("toy_eight",)
+    assert (registry.our_name("toy_eight"), registry.our_name("xyzzy")) == ("toy8", "xyzzy")
+    assert "toy_eight" not in registry.list_models()
 
 
 @pytest.mark.parametrize("name", ["toy2", "TOY20", "toi20"])

@@ -32,7 +32,7 @@ def main() -> None:
     if words:
         with console.quiet_start():
             import kerascnn.models  # noqa: F401
-        known = next((word for word in words if word in registry.list_models()), words[0])
+        known = next((word for word in words if registry.our_name(word) in registry.list_models()), words[0])
         try:
             variant = registry.lookup(known)
         except ValueError as error:

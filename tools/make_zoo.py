@@ -33,6 +33,7 @@ def described(name):
     return {
         "family": variant.family,
         "paper": variant.paper,
+        "aliases": list(variant.aliases),
         "input_shape": list(spec.input_shape),
         "num_classes": spec.num_classes,
     }

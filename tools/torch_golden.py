@@ -11,7 +11,6 @@ differ from those in float64 by half a percent in PyTorch itself. Models that we
 import gzip
 import json
 import pathlib
-import re
 import sys
 import zlib
 
@@ -49,9 +48,9 @@ def synthetic_images(size, channels=3):
 
 def our_name(name):
     """Returns our name of a model of torchvision or timm, whether we have it or not."""
-    name = re.sub(r"^mobilenetv(\d)", r"mobilenet_v\1", name).removesuffix("_100")
+    aliases = {alias: ours for ours, fact in json.loads(FACTS.read_text()).items() for alias in fact["aliases"]}
     # timm's own senet154 is Gluon's, whose stem pools in another way.
-    return {"legacy_senet154": "senet154", "senet154": "gluon_senet154"}.get(name, name)
+    return {"senet154": "gluon_senet154"}.get(name) or aliases.get(name, name)
 
 
 def libraries():

@@ -31,6 +31,7 @@ class ModelInfo:
     """
 
     name: str
+    aliases: tuple[str, ...]
     family: str
     paper: str
     params: int
@@ -59,7 +60,7 @@ def create_model(
     """Builds a model that takes float images, (batch, height, width, channels), and gives float32 logits.
 
     Args:
-        name: one of `list_models()`.
+        name: one of `list_models()`, or what torchvision or timm calls it.
         num_classes: 0 gives the pooled features in place of logits. With weights for another number, all but the
             classifier is theirs, and the classifier is random.
         input_shape: (height, width, channels); height and width may be None where the model has no fully connected
@@ -84,6 +85,7 @@ def create_model(
     field, which offers the close ones, and for a value that cannot be.
     """
     variant = registry.lookup(name)
+    name = variant.name
     given = {"num_classes": num_classes, "input_shape": input_shape, "dropout": dropout, "drop_path": drop_path}
     given = {field: value for field, value in given.items() if value is not None}
     published: dict[str, object] = {}
@@ -119,6 +121,7 @@ def model_info(name: str, *, measure: bool = False) -> ModelInfo:
     from kerascnn.counting import complexity
 
     variant = registry.lookup(name)
+    name = variant.name
     facts = registry.facts().get(name)
     if facts is None or measure:
         cost = complexity(create_model(name))
@@ -128,6 +131,7 @@ def model_info(name: str, *, measure: bool = False) -> ModelInfo:
         facts["receptive_field"] = stages[-1].receptive_field
     return ModelInfo(
         name=name,
+        aliases=variant.aliases,
         family=variant.family,
         paper=variant.paper,
         params=facts["params"],
@@ -181,4 +185,6 @@ __all__ = ["Classifier", "ModelInfo", "create_model", "list_models", "load_model
 
 
 def __getattr__(name):
+    if (ours := registry.our_name(name)) != name:
+        return globals()[ours]
     raise registry.no_attribute("kerascnn.models", name, __all__)

@@ -161,7 +161,12 @@ register(build_v1, classifier, {
     "mobilenet_v1_050": MobileNetV1(width=0.5),
     "mobilenet_v1_025": MobileNetV1(width=0.25),
     "se_mobilenet_v1":  MobileNetV1(se=True),
-}, paper="https://arxiv.org/abs/1704.04861")
+}, paper="https://arxiv.org/abs/1704.04861", aliases={
+    "mobilenetv1_100": "mobilenet_v1",
+    "mobilenetv1_075": "mobilenet_v1_075",
+    "mobilenetv1_050": "mobilenet_v1_050",
+    "mobilenetv1_025": "mobilenet_v1_025",
+})
 register(build_v2, classifier, {
     "mobilenet_v2":      MobileNetV2(),
     "mobilenet_v2_035":  MobileNetV2(width=0.35),
@@ -170,5 +175,12 @@ register(build_v2, classifier, {
     "mobilenet_v2_140":  MobileNetV2(width=1.4),
     "mobilenet_v2_110d": MobileNetV2(width=1.1, depth=1.2, fixed_ends=True),
     "se_mobilenet_v2":   MobileNetV2(se=True),
-}, paper="https://arxiv.org/abs/1801.04381")
+}, paper="https://arxiv.org/abs/1801.04381", aliases={
+    "mobilenetv2_100":  "mobilenet_v2",
+    "mobilenetv2_035":  "mobilenet_v2_035",
+    "mobilenetv2_050":  "mobilenet_v2_050",
+    "mobilenetv2_075":  "mobilenet_v2_075",
+    "mobilenetv2_140":  "mobilenet_v2_140",
+    "mobilenetv2_110d": "mobilenet_v2_110d",
+})
 # fmt: on

@@ -137,5 +137,12 @@ register(build, head, {
     "mobilenet_v3_small":         MobileNetV3(SMALL, 1024),
     "mobilenet_v3_small_075":     MobileNetV3(SMALL, 1024, width=0.75),
     "mobilenet_v3_small_minimal": MobileNetV3(SMALL, 1024, minimal=True, activation="relu"),
-}, paper="https://arxiv.org/abs/1905.02244")
+}, paper="https://arxiv.org/abs/1905.02244", aliases={
+    "mobilenetv3_large_100":         "mobilenet_v3_large",
+    "mobilenetv3_large_075":         "mobilenet_v3_large_075",
+    "mobilenetv3_large_minimal_100": "mobilenet_v3_large_minimal",
+    "mobilenetv3_small_100":         "mobilenet_v3_small",
+    "mobilenetv3_small_075":         "mobilenet_v3_small_075",
+    "mobilenetv3_small_minimal_100": "mobilenet_v3_small_minimal",
+})
 # fmt: on

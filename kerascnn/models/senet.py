@@ -119,5 +119,7 @@ register(build, classifier, {
     "legacy_seresnext101_32x4d": SENet("bottleneck", (3, 4, 23, 3), groups=32, base_width=4),
     "senet154":                  SENet("bottleneck", (3, 8, 36, 3), groups=64, base_width=4, halve_first=True,
                                        shortcut_kernel=3, deep_stem=True, dropout=0.2),
-}, paper="https://arxiv.org/abs/1709.01507")
+}, paper="https://arxiv.org/abs/1709.01507", aliases={
+    "legacy_senet154": "senet154",
+})
 # fmt: on

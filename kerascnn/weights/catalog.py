@@ -9,7 +9,6 @@ import functools
 import json
 import math
 import pathlib
-import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -31,7 +30,7 @@ class Checkpoint:
     source: str
     model: str
     form: dict[str, Any]
-    naming: str  # whose names its tensors have: a key of torch_names.TABLES[family], or "keras"
+    naming: str  # whose names its tensors have: a key of torch_tables.TABLES[family], or "keras"
     image_size: tuple[int, int]
     crop: float
     test_size: tuple[int, int]
@@ -74,7 +73,6 @@ ARCHITECTURES: dict[str, tuple[str, dict[str, Any]]] = {
     "ecaresnet101d":         ("resnet101d",         {"eca": True}),
     "mobilenetv1_125":       ("mobilenet_v1",       {"width": 1.25}),
     "mobilenetv2_120d":      ("mobilenet_v2_110d",  {"width": 1.2, "depth": 1.4}),
-    "legacy_senet154":       ("senet154",           {}),
 }
 # fmt: on
 
@@ -172,7 +170,8 @@ def our_model(architecture: str) -> tuple[str, dict[str, Any]]:
     facts = registry.facts()
     if architecture == "senet154":
         raise ValueError("timm's senet154 is Gluon's, whose stem is another; our senet154 is timm's legacy_senet154")
-    ours = re.sub(r"^mobilenetv(\d)", r"mobilenet_v\1", architecture.removeprefix("tf_")).removesuffix("_100")
+    ours = architecture.removeprefix("tf_")
+    ours = registry.our_names().get(ours, ours)
     name, fields = ARCHITECTURES.get(architecture, (ours, TF if architecture.startswith("tf_") else {}))
     if name not in facts or (fields is TF and facts[name]["family"] not in TF_FAMILIES):
         raise ValueError(f"no model of ours is timm's {architecture!r}: {registry.close_names(architecture, facts)}")

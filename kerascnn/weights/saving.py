@@ -4,7 +4,6 @@ import contextlib
 import fnmatch
 import json
 import os
-import re
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -16,7 +15,7 @@ import safetensors
 import safetensors.numpy
 
 from kerascnn import registry
-from kerascnn.weights import catalog, names, torch_names, transforms
+from kerascnn.weights import catalog, names, torch_names, torch_tables, transforms
 
 if TYPE_CHECKING:  # it needs TensorFlow, which a model on another backend does not
     from kerascnn.data import Preprocessing
@@ -92,7 +91,7 @@ def architecture(model: keras.Model) -> str:
     if name is None:
         raise ValueError(f"{model.name} is no model of create_model: timm's names are known for these alone")
     variant = registry.lookup(name)
-    absent = variant.family not in torch_names.TABLES or variant.family in ABSENT_FAMILIES
+    absent = variant.family not in torch_tables.TABLES or variant.family in ABSENT_FAMILIES
     if absent or any(fnmatch.fnmatchcase(name, pattern) for pattern in ABSENT):
         raise ValueError(f"timm has no {name}: save it with model.save_weights, or model.save")
     spec = registry.override(variant, model.overrides)
@@ -108,15 +107,12 @@ def architecture(model: keras.Model) -> str:
 
 def _candidates(name: str) -> Iterator[str]:
     """Timm's architectures that may be a model of ours, the likeliest first."""
-    plain = re.sub(r"^mobilenet_v(\d)", r"mobilenetv\1", name)
-    if plain != name and not re.search(r"_\d\d\dd?$", plain):
-        plain += "_100"
-    plain = {"senet154": "legacy_senet154"}.get(plain, plain)
-    tensorflows = registry.lookup(name).family in catalog.TF_FAMILIES
-    if "_minimal" not in name:  # there are TensorFlow's alone
-        yield plain
-    if tensorflows:
-        yield f"tf_{plain}"
+    variant = registry.lookup(name)
+    for plain in variant.aliases or (name,):
+        if "_minimal" not in name:  # there are TensorFlow's alone
+            yield plain
+        if variant.family in catalog.TF_FAMILIES:
+            yield f"tf_{plain}"
     yield from (net for net, (ours, fields) in catalog.ARCHITECTURES.items() if ours == name and fields)
 
 
@@ -134,7 +130,7 @@ def state_dict(model: keras.Model) -> dict[str, np.ndarray]:
     """
     variant = registry.lookup(model.variant)
     spec = registry.override(variant, model.overrides)
-    rules = torch_names.TABLES[variant.family][torch_names.table(variant, "timm")](spec)
+    rules = torch_tables.TABLES[variant.family][torch_names.table(variant, "timm")](spec)
     try:
         weights = names.named_weights(model, rules)
     except LookupError as error:

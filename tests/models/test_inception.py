@@ -5,7 +5,7 @@ import tensorflow as tf
 
 import kerascnn
 from kerascnn import models, registry
-from kerascnn.weights import torch_names
+from kerascnn.weights import torch_tables
 from kerascnn.weights.names import translate
 from tools import golden
 
@@ -119,7 +119,7 @@ def test_what_cannot_be_is_said(fields, says):
 
 
 def test_names_of_torchvision():
-    rules = torch_names.TABLES["inception"]["torchvision"](registry.lookup("googlenet").spec)
+    rules = torch_tables.TABLES["inception"]["torchvision"](registry.lookup("googlenet").spec)
     names = {
         "stage1_conv1": "conv1.conv",
         "stage2_norm2": "conv3.bn",

@@ -292,6 +292,13 @@ def test_what_cannot_be_is_said(name, fields, says):
         kerascnn.create_model(name, **fields)
 
 
+def test_other_libraries_names_are_known():
+    model = kerascnn.create_model("mobilenetv2_035", input_shape=(32, 32, 3))
+    assert model.name == model.variant == "mobilenet_v2_035"
+    assert models.mobilenetv2_035 is models.mobilenet_v2_035
+    assert kerascnn.model_info("mobilenetv2_035").aliases == ("mobilenetv2_035",)
+
+
 def test_switches_reach_the_layers():
     model = models.resnet20_cifar(
         depths=[1, 1, 1], norm="batch", activation="prelu", padding="same", bn_epsilon=1e-3, bn_momentum=0.5,

@@ -4,7 +4,7 @@ import pytest
 
 import kerascnn
 from kerascnn import models, registry
-from kerascnn.weights import torch_names
+from kerascnn.weights import torch_names, torch_tables
 from kerascnn.weights.names import named_weights, translate
 from tools import golden
 
@@ -105,7 +105,7 @@ def test_what_cannot_be_is_said(fields, says):
     ],
 )
 def test_names_of_torch(name, library, last):
-    rules = torch_names.TABLES["vgg"][library](registry.lookup(name).spec)
+    rules = torch_tables.TABLES["vgg"][library](registry.lookup(name).spec)
     ours = ("stage5_conv3", "stage5_norm3", "dense1", "logits")
     assert [translate(rules, a) for a, b in zip(ours, last, strict=True) if b] == [b for b in last if b]
 
@@ -116,7 +116,7 @@ def test_the_first_dense_layer_is_a_convolution_in_timm():
     rng = np.random.default_rng(0)
     tensors = {}
     for (module, kind), (_, weight) in named_weights(
-        model, torch_names.TABLES["vgg"]["timm"](registry.override(registry.lookup("vgg11"), spec))
+        model, torch_tables.TABLES["vgg"]["timm"](registry.override(registry.lookup("vgg11"), spec))
     ).items():
         shape = weight.shape[::-1]
         if len(weight.shape) == 4:

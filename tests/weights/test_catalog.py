@@ -13,7 +13,7 @@ import pytest
 
 import kerascnn
 from kerascnn import registry, weights
-from kerascnn.weights import catalog, keras_names, torch_names
+from kerascnn.weights import catalog, keras_names, torch_names, torch_tables
 from tools import torch_golden
 
 PLAIN = torch_golden.read(torch_golden.PATH)["models"]
@@ -54,7 +54,7 @@ def test_every_architecture_of_the_catalogue_has_logits_to_compare():
 
 
 def test_the_tables_that_are_kept_twice_agree():
-    theirs = {family for family, namings in torch_names.TABLES.items() if "timm" in namings}
+    theirs = {family for family, namings in torch_tables.TABLES.items() if "timm" in namings}
     assert theirs == set(catalog.TIMM_NAMING)
 
 
@@ -79,7 +79,7 @@ def test_a_row_can_be_used(checkpoint):
         assert checkpoint.md5 is None or re.fullmatch("[0-9a-f]{32}", checkpoint.md5)
         assert checkpoint.bgr == (family in ("vgg", "resnet"))
     else:
-        assert checkpoint.naming in torch_names.TABLES[family]
+        assert checkpoint.naming in torch_tables.TABLES[family]
         assert (checkpoint.model, checkpoint.form) == catalog.our_model(architecture(checkpoint))
         assert (checkpoint.url, checkpoint.md5, checkpoint.bgr) == (None, None, False)
     assert checkpoint.labels is None

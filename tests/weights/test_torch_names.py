@@ -13,7 +13,7 @@ import safetensors.numpy
 
 import kerascnn
 from kerascnn import registry, weights
-from kerascnn.weights import catalog, torch_names
+from kerascnn.weights import catalog, torch_names, torch_tables
 from tools import torch_golden
 
 SINGLE = json.loads((torch_golden.FOLDER / "golden_torch.json").read_text())["models"]
@@ -64,7 +64,7 @@ def test_the_road_from_a_name_to_golden_logits(full, hub, tmp_path):
     library, _, theirs = full.partition("/")
     name, facts = torch_golden.our_name(theirs), SINGLE[full]
     tensors = {key: torch_golden.synthetic_tensor(key, shape) for key, shape in TENSORS[full].items()}
-    own_names = "timm" in torch_names.TABLES[registry.lookup(name).family]
+    own_names = "timm" in torch_tables.TABLES[registry.lookup(name).family]
     tags = [
         checkpoint.source
         for checkpoint in catalog.known(name)
@@ -118,7 +118,7 @@ def test_float64_logits_are_theirs(full, double):
 def test_every_published_model_that_we_have_is_tested():
     ours = {torch_golden.our_name(full.split("/")[1]) for full in DOUBLE["models"]}
     families = {registry.lookup(name).family for name in ours}
-    assert families == set(torch_names.TABLES)
+    assert families == set(torch_tables.TABLES)
     assert set(SINGLE) & {row.values[0] for row in published(SINGLE, ())} <= set(DOUBLE["models"])
 
 
