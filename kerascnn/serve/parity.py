@@ -95,7 +95,7 @@ def compare(reference: Reference, logits: np.ndarray) -> dict:
         raise ValueError(f"logits {logits.shape} cannot be compared with those of the model, {reference.logits.shape}.")
     _check_finite(logits, "the exported model")
     expected = reference.logits.astype(np.float64)
-    difference, spread = float(np.abs(logits - expected).max()), float(expected.std())
+    difference, spread = float(np.abs(logits - expected).max()), float(expected.std(dtype=np.float64))
     chosen = np.take_along_axis(expected, logits.argmax(-1)[:, np.newaxis], 1)[:, 0]
     return {
         "images": len(logits),

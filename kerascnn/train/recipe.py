@@ -171,7 +171,8 @@ class Recipe:
     def smoke(self) -> "Recipe":
         """The same in two steps on a few small images: whether it runs, not how well.
 
-        In place of a data set of TensorFlow Datasets come made-up images in its form, so that it need not be there.
+        In place of a data set of TensorFlow Datasets come made-up images in its form, so that it need not be there. The
+        rate shrinks with the batch: two steps at one for 2,048 images drive deep nets to infinity.
         """
         warmup = min(self.warmup_epochs, 1)
         return dataclasses.replace(
@@ -183,6 +184,7 @@ class Recipe:
             warmup_epochs=warmup,
             cooldown_epochs=min(self.cooldown_epochs, 1 - warmup),
             batch_size=SMOKE_BATCH,
+            learning_rate=self.learning_rate * min(1, SMOKE_BATCH / self.batch_size),
             accumulate=min(self.accumulate, 2),
             train_split=f"{self.train_split.partition('[')[0]}[:{2 * SMOKE_BATCH}]",
             test_split=f"{self.test_split.partition('[')[0]}[:{SMOKE_BATCH + 3}]",

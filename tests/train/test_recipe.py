@@ -135,6 +135,7 @@ def test_smoke_is_two_steps():
     smoke = RECIPE.smoke()
     assert (smoke.epochs, smoke.batch_size, smoke.train_split, smoke.test_split) == (1, 12, "train[:24]", "test[:15]")
     assert smoke.augment == RECIPE.augment and smoke.data == "digits"
+    assert smoke.learning_rate == RECIPE.learning_rate * 12 / RECIPE.batch_size
 
 
 def test_smoke_needs_no_data_and_takes_small_images():
