@@ -8,8 +8,10 @@ norm         batch:    over images, height and width; running averages at test t
              group:    over height, width and the channels of a group; 32 groups, or the largest number below that
                        divides the channels
              layer:    over height, width and channels
+             channel:  over the channels of each pixel; what transformers and ConvNeXt call layer norm
              instance: over height and width
              none:     convolutions have a bias instead
+             Pooled features, which have no height and no width, have but batch and channel: this for all others
 bn_momentum  how much of the running averages a step keeps; PyTorch's is how much it replaces, so its 0.1 is 0.9 here
 bn_epsilon   added to the variance, whatever the norm
 conv_bias    whether convolutions have a bias ahead of a norm too, as keras.applications' ResNets have
@@ -127,6 +129,8 @@ def norm(spec, x, *, zero_init=False, name):
         layer = keras.layers.BatchNormalization(
             momentum=spec.bn_momentum, epsilon=spec.bn_epsilon, gamma_initializer=gamma, name=name
         )
+    elif spec.norm == "channel" or len(x.shape) == 2:
+        layer = keras.layers.LayerNormalization(epsilon=spec.bn_epsilon, gamma_initializer=gamma, name=name)
     else:
         groups = {"group": next(n for n in range(32, 0, -1) if channels % n == 0), "layer": 1, "instance": channels}
         layer = keras.layers.GroupNormalization(

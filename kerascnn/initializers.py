@@ -18,6 +18,7 @@ TABLE = {
     "lecun_normal":      lambda: VarianceScaling(1.0, "fan_in",  "untruncated_normal"),  # LeCun 1998; for SELU
     "small_normal":      lambda: RandomNormal(stddev=0.01),  # AlexNet's; in deep nets activations die out
     "large_normal":      lambda: RandomNormal(stddev=0.05),  # in wide nets activations blow up or saturate
+    "transformer_normal": lambda: RandomNormal(stddev=0.02),  # ViT's, and of nets that take after it, as ConvNeXt
     "zeros":             lambda: Zeros(),                    # all neurons stay alike: to show why not
 }
 # fmt: on

@@ -208,6 +208,64 @@ class EfficientChannelAttention(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable(package="kerascnn")
+class LayerScale(keras.layers.Layer):
+    """Multiplies each channel by a number that is learned (https://arxiv.org/abs/2103.17239), `start` at first.
+
+    Any shape, channels last.
+    """
+
+    def __init__(self, start=1e-6, **kwargs):
+        super().__init__(**kwargs)
+        self.start = start
+        self.supports_masking = True
+
+    def build(self, input_shape):
+        self.scale = self.add_weight((input_shape[-1],), keras.initializers.Constant(self.start), name="scale")
+
+    def call(self, inputs):
+        return inputs * keras.ops.cast(self.scale, self.compute_dtype)
+
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
+    def get_config(self):
+        return {**super().get_config(), "start": self.start}
+
+
+@keras.saving.register_keras_serializable(package="kerascnn")
+class GlobalResponseNormalization(keras.layers.Layer):
+    """Global response normalisation (ConvNeXt V2, https://arxiv.org/abs/2301.00808): lets channels compete.
+
+    Takes (batch, height, width, channels). A channel is weighed by its norm over the map, divided by the mean of all
+    channels' norms; `gamma` scales the result, `beta` shifts it, both from zero on, and the input is added.
+    """
+
+    def __init__(self, epsilon=1e-6, **kwargs):
+        super().__init__(**kwargs)
+        self.epsilon = epsilon
+
+    def build(self, input_shape):
+        self.gamma = self.add_weight((input_shape[-1],), "zeros", name="gamma")
+        self.beta = self.add_weight((input_shape[-1],), "zeros", name="beta")
+
+    def call(self, inputs):
+        wide = keras.backend.result_type(inputs.dtype, "float32")  # squares overflow in float16
+        x = keras.ops.cast(inputs, wide)
+        # The root has no gradient at 0, where a channel is silent.
+        squares = keras.ops.maximum(keras.ops.sum(keras.ops.square(x), (1, 2), keepdims=True), 1e-20)
+        norms = keras.ops.sqrt(squares)
+        weights = norms / (keras.ops.mean(norms, -1, keepdims=True) + self.epsilon)
+        gamma, beta = (keras.ops.cast(weight, wide) for weight in (self.gamma, self.beta))
+        return keras.ops.cast(x + gamma * (x * weights) + beta, inputs.dtype)
+
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
+    def get_config(self):
+        return {**super().get_config(), "epsilon": self.epsilon}
+
+
+@keras.saving.register_keras_serializable(package="kerascnn")
 class LocalResponseNormalization(keras.layers.Layer):
     """Local response normalisation, as in AlexNet (Krizhevsky, Sutskever and Hinton, 2012, section 3.3).
 

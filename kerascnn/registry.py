@@ -34,7 +34,7 @@ Side = Annotated[int | None, Limits(1)]
 Shape = tuple[Side, Side, Size]
 Rate = Annotated[float, Limits(0, 1)]
 Epsilon = Annotated[float, Limits(0)]
-Norm = Literal["batch", "group", "layer", "instance", "none"]
+Norm = Literal["batch", "group", "layer", "channel", "instance", "none"]
 Ratio = Annotated[float | None, Limits(1, 2)]
 Activation = Literal[
     "relu", "relu6", "leaky_relu", "prelu", "elu", "selu", "gelu", "silu", "softplus", "sigmoid", "tanh", "hard_swish",
@@ -42,7 +42,7 @@ Activation = Literal[
 ]  # fmt: skip
 Initializer = Literal[
     "he_normal", "he_normal_fan_out", "glorot_uniform", "glorot_normal", "lecun_normal", "small_normal", "large_normal",
-    "zeros",
+    "transformer_normal", "zeros",
 ]  # fmt: skip
 
 

@@ -213,12 +213,22 @@ def test_zero_init_starts_at_zero(norm):
     np.testing.assert_array_equal(y, 0)
 
 
-@pytest.mark.parametrize(("norm", "axes"), [("batch", (0, 1, 2)), ("layer", (1, 2, 3)), ("instance", (1, 2))])
+AXES = {"batch": (0, 1, 2), "layer": (1, 2, 3), "channel": 3, "instance": (1, 2)}
+
+
+@pytest.mark.parametrize(("norm", "axes"), AXES.items())
 def test_what_a_norm_averages_over(norm, axes):
     x = normal(3, 4, 5, 6) * 2 + 1
     y = run(lambda spec, x: blocks.norm(spec, x, name="norm"), x, training=True, norm=norm, bn_epsilon=0.1)
     expected = (x - x.mean(axes, keepdims=True)) / np.sqrt(x.var(axes, keepdims=True) + 0.1)
     np.testing.assert_allclose(y, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("norm", ["channel", "layer", "group", "instance"])
+def test_norms_of_pooled_features_average_over_channels(norm):
+    x = normal(3, 6)
+    y = run(lambda spec, x: blocks.norm(spec, x, name="norm"), x, norm=norm, bn_epsilon=0.1)
+    np.testing.assert_allclose(y, (x - x.mean(1, keepdims=True)) / np.sqrt(x.var(1, keepdims=True) + 0.1), atol=1e-5)
 
 
 @pytest.mark.parametrize(("channels", "groups"), [(64, 32), (48, 24), (16, 16), (33, 11), (37, 1)])

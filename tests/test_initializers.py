@@ -23,6 +23,7 @@ def draw(name, shape=SHAPE):
         ("lecun_normal", (1 / 576) ** 0.5),
         ("small_normal", 0.01),
         ("large_normal", 0.05),
+        ("transformer_normal", 0.02),
         ("zeros", 0.0),
     ],
 )

@@ -7,6 +7,7 @@ import keras
 import numpy as np
 import PIL.Image
 import pytest
+import tensorflow as tf
 
 from kerascnn.layers import (
     AdaptiveAveragePooling2D,
@@ -15,6 +16,8 @@ from kerascnn.layers import (
     DropPath,
     EfficientChannelAttention,
     FractionalMaxPooling2D,
+    GlobalResponseNormalization,
+    LayerScale,
     LocalResponseNormalization,
     Maxout,
     Preprocess,
@@ -330,3 +333,35 @@ def test_preprocess_on_jax_is_that_on_tensorflow(tmp_path):
         theirs = np.load(f"{path}.{squash}.npy")
         assert theirs.shape == (2, 24, 32, 3)
         assert np.abs(theirs - ours).mean() < 1e-4  # a level now and then, where one half is rounded
+
+
+def test_layer_scale_multiplies_channels():
+    layer = LayerScale(0.5)
+    x = np.random.default_rng(0).standard_normal((2, 3, 4, 5)).astype("float32")
+    np.testing.assert_allclose(np.asarray(layer(x)), x / 2)
+    layer.scale.assign(np.arange(5))
+    np.testing.assert_allclose(np.asarray(layer(x)), x * np.arange(5))
+    assert LayerScale.from_config(layer.get_config()).start == 0.5
+
+
+def test_global_response_normalization_is_the_papers():
+    layer, rng = GlobalResponseNormalization(), np.random.default_rng(0)
+    x = rng.standard_normal((2, 3, 4, 5)).astype("float32")
+    np.testing.assert_array_equal(np.asarray(layer(x)), x)  # it starts as nothing
+    gamma, beta = rng.standard_normal((2, 5)).astype("float32")
+    layer.gamma.assign(gamma)
+    layer.beta.assign(beta)
+    norms = np.sqrt((x**2).sum((1, 2), keepdims=True))
+    expected = gamma * (x * norms / (norms.mean(-1, keepdims=True) + 1e-6)) + beta + x
+    np.testing.assert_allclose(np.asarray(layer(x)), expected, rtol=1e-5, atol=1e-5)
+    half = GlobalResponseNormalization(dtype="mixed_float16")
+    assert np.isfinite(np.asarray(half(1000 * x))).all()  # whose squares float16 has not
+
+
+def test_global_response_normalization_has_a_gradient_where_channels_are_silent():
+    layer = GlobalResponseNormalization()
+    x = tf.zeros((1, 2, 2, 3))
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        y = tf.reduce_sum(layer(x))
+    np.testing.assert_array_equal(tape.gradient(y, x), np.ones(x.shape))

@@ -39,7 +39,7 @@ def fill(model):
 
 def published(name, size, **fields):
     """A model of keras.applications that gives logits, filled."""
-    if name.startswith("MobileNetV3"):
+    if name.startswith(("MobileNetV3", "ConvNeXt")):
         fields["include_preprocessing"] = False
     build = getattr(keras.applications, name)
     return fill(build(weights=None, classifier_activation=None, input_shape=(size, size, 3), **fields))

@@ -16,7 +16,7 @@ from kerascnn.weights import catalog, open_weights, tell
 # The families, in the order in which their models are listed.
 for _family in (
     "lenet", "alexnet", "nin", "vgg", "inception", "resnet", "preact_resnet", "senet", "cifar_resnet", "densenet",
-    "mobilenet", "mobilenet_v3", "efficientnet", "airbench",
+    "mobilenet", "mobilenet_v3", "efficientnet", "convnext", "airbench",
 ):  # fmt: skip
     importlib.import_module(f"kerascnn.models.{_family}")
 
@@ -75,7 +75,8 @@ def create_model(
         drop_path: the rate of stochastic depth at the last block (https://arxiv.org/abs/1603.09382).
         **overrides: other fields of the family's spec; `help(kerascnn.models.NAME)` lists them, and
             `kerascnn.registry.Spec` and `kerascnn.blocks` tell what they mean. norm is "batch", "group", "layer"
-            (averages over height, width and channels), "instance" (over height and width) or "none".
+            (averages over height, width and channels), "channel" (over the channels of each pixel), "instance" (over
+            height and width) or "none".
 
     Where a field asks for more outputs, as include_aux=True does, the model gives a list, the logits first. It keeps
     its name and its overrides as `model.variant` and `model.overrides`, and where its weights come from as

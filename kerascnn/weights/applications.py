@@ -55,6 +55,8 @@ NAMES: dict[str, str] = {
                      r"expanded_conv(_\d+)?_((expand|depthwise|project)(_bn)?|squeeze_excite_conv(_1)?)",
     "efficientnet":  r"normalization(_\d+)?|(stem|top)_(conv|bn)|predictions|"
                      r"block\d[a-z]_((expand|project)_(conv|bn)|dwconv|bn|se_(reduce|expand))",
+    "convnext":      r"convnext_[a-z]+_(prestem_normalization|stem|downsampling_block_\d|head_(layernorm|dense)|"
+                     r"stage_\d_block_\d+_(depthwise_conv|layernorm|pointwise_conv_\d|layer_scale))",
 }
 # fmt: on
 
@@ -239,7 +241,7 @@ def _in_order(checkpoint, path):
     """The weights of a file by the names that the layers have in today's class, whose order is the file's."""
     layers = collections.defaultdict(dict)
     for (layer, kind), tensor in read(path).items():
-        layers[layer][keras_names.RENAMED.get(kind, kind)] = tensor
+        layers[layer][keras_names.kind_today(kind)] = tensor
     order = dict(_order(checkpoint.model))
     if [list(kinds) for kinds in layers.values()] != list(order.values()):
         raise ValueError(
@@ -255,8 +257,8 @@ def _order(model: str) -> Iterator[tuple[str, list[str]]]:
     name = next(name for name, ours in keras_names.OURS.items() if model.startswith(ours))
     fields = {"minimalistic": True} if model.endswith("_minimal") else {}  # a width changes no name
     for layer in getattr(keras.applications, name)(weights=None, input_shape=(32, 32, 3), classes=1, **fields).layers:
-        if kinds := [weight.name for weight in (*layer.trainable_weights, *layer.non_trainable_weights)]:
-            yield layer.name, kinds
+        if weights := (*layer.trainable_weights, *layer.non_trainable_weights):
+            yield layer.name, [keras_names.kind_today(weight.name) for weight in weights]
 
 
 def _md5(path):

@@ -1,9 +1,10 @@
 """How keras.applications names the layers of our models.
 
 A family has a function of the spec that gives rules (see kerascnn.weights.names). The layouts are the same on both
-sides, but that a fully connected layer of ours may be a 1x1 convolution there.
+sides, but for axes of length one: a fully connected layer here may be a 1x1 convolution there, or the other way round.
 """
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -42,6 +43,11 @@ OURS: dict[str, str] = {
     "EfficientNetB5":   "efficientnet_b5",
     "EfficientNetB6":   "efficientnet_b6",
     "EfficientNetB7":   "efficientnet_b7",
+    "ConvNeXtTiny":     "convnext_tiny",
+    "ConvNeXtSmall":    "convnext_small",
+    "ConvNeXtBase":     "convnext_base",
+    "ConvNeXtLarge":    "convnext_large",
+    "ConvNeXtXLarge":   "convnext_xlarge",
 }
 # fmt: on
 
@@ -184,6 +190,28 @@ def _efficientnet(spec: Any) -> Rules:
     ]
 
 
+# What ConvNeXts are called there, by their blocks and the channels of the first: so each of their layers begins.
+CONVNEXTS = {(18, 96): "tiny", (36, 96): "small", (36, 128): "base", (36, 192): "large", (36, 256): "xlarge"}
+
+
+def _convnext(spec: Any) -> Rules:
+    size = CONVNEXTS.get((sum(spec.depths), spec.widths[0]))
+    part = {"conv1": "depthwise_conv", "norm1": "layernorm", "conv2": "pointwise_conv_1", "conv3": "pointwise_conv_2"}
+    part |= {"scale": "layer_scale"}
+    rules: Rules = [  # a norm and a convolution that follow each other are one layer there
+        (r"stem_\w+", lambda: "stem"),
+        (r"stage(\d+)_downsample_\w+", lambda s: f"downsampling_block_{s - 2}"),
+        (r"stage(\d+)_block(\d+)_(\w+)", lambda s, b, k: f"stage_{s - 1}_block_{b - 1}_{part[k]}"),
+        (r"head_norm", lambda: "head_layernorm"),
+        (r"logits", lambda: "head_dense"),
+    ]
+
+    def prefixed(rule):
+        return lambda *caught: f"convnext_{size}_{rule(*caught)}"
+
+    return [(pattern, prefixed(rule)) for pattern, rule in rules if size]
+
+
 TABLES: dict[str, Callable[[Any], Rules]] = {
     "vgg": _vgg,
     "resnet": _resnet,
@@ -192,13 +220,16 @@ TABLES: dict[str, Callable[[Any], Rules]] = {
     "mobilenet": _mobilenet,
     "mobilenet_v3": _mobilenet_v3,
     "efficientnet": _efficientnet,
+    "convnext": _convnext,
 }
 
 # Layers that keras.applications has and no model of ours, as the beginnings of their names: preprocessing.
-UNUSED: tuple[str, ...] = ("normalization",)
+UNUSED: tuple[str, ...] = ("normalization", *(f"convnext_{size}_prestem" for size in CONVNEXTS.values()))
 
-# What older files call a weight.
-RENAMED = {"depthwise_kernel": "kernel"}
+
+def kind_today(kind: str) -> str:
+    """Returns what a weight is called here. Older files have other names, and the scales of ConvNeXt have none."""
+    return "scale" if re.fullmatch(r"[Vv]ariable(_\d+)?", kind) else {"depthwise_kernel": "kernel"}.get(kind, kind)
 
 
 def tensors_of(model: keras.Model) -> dict[tuple[str, str], np.ndarray]:
@@ -226,16 +257,17 @@ def assign(
     rules = TABLES[variant.family](registry.override(variant, model.overrides))
     return names.assign(
         model,
-        {f"{layer}/{RENAMED.get(kind, kind)}": tensor for (layer, kind), tensor in tensors.items()},
+        {f"{layer}/{kind_today(kind)}": tensor for (layer, kind), tensor in tensors.items()},
         rules,
         source,
         key=lambda layer, weight: f"{layer}/{weight}",
-        layout=lambda tensor, layer, weight: _without_space(tensor, tuple(weight.shape)),
+        layout=lambda tensor, layer, weight: _fitted(tensor, tuple(weight.shape)),
         unused=lambda name: name.startswith(UNUSED),
         **adapting,
     )
 
 
-def _without_space(tensor, shape):
-    """A 1x1 convolution as a fully connected layer, where one is wanted."""
-    return tensor.reshape(shape) if tensor.shape == (1, 1, *shape) else tensor
+def _fitted(tensor, shape):
+    """The tensor in a shape that differs by axes of length one, as those of 1x1 and of depthwise convolutions do."""
+    long, wanted = ([side for side in sides if side > 1] for sides in (tensor.shape, shape))
+    return tensor.reshape(shape) if long == wanted else tensor

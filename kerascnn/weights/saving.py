@@ -4,6 +4,7 @@ import contextlib
 import fnmatch
 import json
 import os
+import re
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -30,8 +31,14 @@ FREE = {
 ABSENT = ("*_cifar", "resnet10", "mobilenet_v1_*", "se_mobilenet_*")
 ABSENT_FAMILIES = ("alexnet", "inception")  # its inception_v3 is another net
 
-# Families whose classifier is a 1x1 convolution in timm. Every other kernel is that of a convolution.
+# Families whose classifier is a 1x1 convolution in timm.
 CONVOLUTIONAL_HEADS = ("preact_resnet",)
+
+# Which other layers of ours are fully connected there, by the model. Every other kernel is that of a convolution.
+LINEAR = (
+    (r"convnext(v2)?_(tiny|small|base|x*large|huge)", r"stage\d+_block\d+_conv[23]"),
+    (r"inception_next_\w+", "dense1"),
+)
 
 
 def save(model: keras.Model, path: str | os.PathLike[str]) -> None:
@@ -138,9 +145,10 @@ def state_dict(model: keras.Model) -> dict[str, np.ndarray]:
     tensors: dict[str, np.ndarray] = {}
     for (module, weight), (layer, variable) in weights.items():
         linear = layer.name == "logits" and variant.family not in CONVOLUTIONAL_HEADS
+        linear |= any(re.fullmatch(net, variant.name) and re.fullmatch(part, layer.name) for net, part in LINEAR)
         value = np.asarray(keras.ops.convert_to_numpy(variable), np.float32)
         flattened = torch_names._flattened(model, layer)
-        tensors[f"{module}.{torch_names.SUFFIX[weight]}"] = to_torch(value, layer, weight, flattened, linear=linear)
+        tensors[torch_names.key(module, weight)] = to_torch(value, layer, weight, flattened, linear=linear)
         if weight == "moving_mean":  # PyTorch counts batches, of which nothing hangs at a fixed momentum
             tensors[f"{module}.num_batches_tracked"] = np.zeros((), np.int64)
     return tensors

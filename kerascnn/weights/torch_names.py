@@ -11,11 +11,16 @@ from kerascnn.weights import names
 from kerascnn.weights.names import translate
 from kerascnn.weights.torch_tables import TABLES, UNUSED
 
-# What PyTorch calls a layer's weights.
+# What PyTorch calls a layer's weights; None where the module itself is the weight.
 SUFFIX = {
     "kernel": "weight", "bias": "bias", "gamma": "weight", "beta": "bias", "moving_mean": "running_mean",
-    "moving_variance": "running_var", "alpha": "weight",
+    "moving_variance": "running_var", "alpha": "weight", "scale": None,
 }  # fmt: skip
+
+
+def key(module: str, weight: str) -> str:
+    """Returns PyTorch's name of the tensor that is our `weight` in its `module`."""
+    return f"{module}.{SUFFIX[weight]}" if SUFFIX[weight] else module
 
 
 def library_of(variant: registry.Variant, found: Collection[str]) -> str:
@@ -69,7 +74,7 @@ def assign(
         tensors,
         TABLES[variant.family][library](spec),
         source,
-        key=lambda module, weight: f"{module}.{SUFFIX[weight]}",
+        key=key,
         layout=lambda tensor, layer, weight: to_keras(tensor, layer, weight, _flattened(model, layer)),
         unused=lambda name: name.startswith(unused) or name.endswith("num_batches_tracked"),
         **adapting,
@@ -83,7 +88,7 @@ def to_keras(tensor: np.ndarray, layer: keras.Layer, weight: keras.Variable, fla
     flattens channels first. A fully connected layer may be a 1x1 convolution on the other side.
     """
     if weight.name != "kernel":
-        return tensor
+        return tensor.squeeze() if weight.name == "scale" else tensor
     if tensor.ndim not in (2, 4):
         return tensor.squeeze()
     height, width, _ = flattened or (1, 1, None)

@@ -269,6 +269,39 @@ def _torchvision_efficientnet(spec: Any) -> Rules:
     ]
 
 
+def _torchvision_convnext(spec: Any) -> Rules:
+    # Stages and what shrinks the map ahead of them stand in turn.
+    part = {"conv1": 0, "norm1": 2, "conv2": 3, "conv3": 5}
+    shrink = {"norm": 0, "conv": 1}
+    return [
+        (r"stem_conv", lambda: "features.0.0"),
+        (r"stem_norm", lambda: "features.0.1"),
+        (r"stage(\d+)_downsample_(conv|norm)", lambda s, k: f"features.{2 * s - 2}.{shrink[k]}"),
+        (r"stage(\d+)_block(\d+)_(conv\d|norm1)", lambda s, b, k: f"features.{2 * s - 1}.{b - 1}.block.{part[k]}"),
+        (r"stage(\d+)_block(\d+)_scale", lambda s, b: f"features.{2 * s - 1}.{b - 1}.layer_scale"),
+        (r"head_norm", lambda: "classifier.0"),
+        (r"logits", lambda: "classifier.2"),
+    ]
+
+
+def _timm_convnext(spec: Any) -> Rules:
+    inception = hasattr(spec, "band")
+    part = {"conv1": "conv_dw", "norm1": "norm", "conv2": "mlp.fc1", "conv3": "mlp.fc2", "grn": "mlp.grn"}
+    part |= {"scale": "gamma"} | {
+        f"branch{i}_conv": f"token_mixer.dwconv_{k}" for i, k in ((1, "hw"), (2, "w"), (3, "h"))
+    }
+    shrink = {"norm": 0, "conv": 1}
+    return [
+        (r"stem_conv(\d?)", lambda n: f"stem.{n - 1 if n else 0}"),
+        (r"stem_norm(\d?)", lambda n: f"stem.{n or 1}"),
+        (r"stage(\d+)_downsample_(conv|norm)", lambda s, k: f"stages.{s - 1}.downsample.{shrink[k]}"),
+        (r"stage(\d+)_block(\d+)_(\w+)", lambda s, b, k: f"stages.{s - 1}.blocks.{b - 1}.{part[k]}"),
+        (r"dense1", lambda: "head.fc1"),
+        (r"head_norm", lambda: "head.norm"),
+        (r"logits", lambda: "head.fc2" if inception else "head.fc"),
+    ]
+
+
 # By family, the namings; where two libraries agree, the first stands for both.
 TABLES: dict[str, dict[str, Callable[[Any], Rules]]] = {
     "alexnet": {"torchvision": _alexnet},
@@ -281,6 +314,7 @@ TABLES: dict[str, dict[str, Callable[[Any], Rules]]] = {
     "mobilenet": {"torchvision": _torchvision_mobilenet, "timm": _timm_mobilenet},
     "mobilenet_v3": {"torchvision": _torchvision_mobilenet_v3, "timm": _timm_mobilenet_v3},
     "efficientnet": {"torchvision": _torchvision_efficientnet, "timm": _timm_efficientnet},
+    "convnext": {"torchvision": _torchvision_convnext, "timm": _timm_convnext},
 }
 
 # Tensors that some files have and no model uses, as the beginnings of their names: classifiers that only training has.

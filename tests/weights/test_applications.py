@@ -40,6 +40,7 @@ SLOW = [
     ("MobileNetV3Large", 64, {}, {}),
     ("EfficientNetB0", 65, {}, {}),
     *((f"EfficientNetB{n}", 64, {}, {}) for n in range(1, 8)),
+    *((f"ConvNeXt{size}", 64, {}, {}) for size in ("Tiny", "Small", "Base", "Large", "XLarge")),
 ]
 CASES = [
     pytest.param(*row, marks=marks, id="-".join((row[0], *map(str, (row[1], *row[2].values())))))
@@ -47,7 +48,7 @@ CASES = [
     for row in rows
 ]
 
-# How keras.applications prepares images from 0 to 255; EfficientNet and MobileNetV3 do it inside.
+# How keras.applications prepares images from 0 to 255; EfficientNet, MobileNetV3 and ConvNeXt do it inside.
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 PREPARE = {
     "vgg": keras.applications.vgg16.preprocess_input,
@@ -57,6 +58,7 @@ PREPARE = {
     "mobilenet": keras.applications.mobilenet.preprocess_input,
     "mobilenet_v3": keras.applications.mobilenet_v2.preprocess_input,  # `published` leaves its own out
     "efficientnet": lambda images: images,
+    "convnext": lambda images: (images / 255 - MEAN) / STD,  # likewise
 }
 
 
