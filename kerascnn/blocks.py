@@ -16,6 +16,10 @@ bn_momentum  how much of the running averages a step keeps; PyTorch's is how muc
 bn_epsilon   added to the variance, whatever the norm
 conv_bias    whether convolutions have a bias ahead of a norm too, as keras.applications' ResNets have
 initializer  of every kernel but the classifier's, by name; see kerascnn.initializers
+standardize  of some families: what is done to a kernel before it convolves, but in gates
+             unit:     each filter has mean 0 and variance 1 (https://arxiv.org/abs/1903.10520)
+             scaled:   also scaled, so that a variance of 1 stays one behind the activation; with a gain for each
+                       filter (https://arxiv.org/abs/2101.08692)
 drop_connect the rate at which training zeroes single weights of the fully connected layers; see kerascnn.layers
 padding      symmetric: as PyTorch, the same on all sides
              same:      as TensorFlow, which with a stride may pad the right and the bottom alone
@@ -25,6 +29,7 @@ Names say where a layer stands. A convolution named stage3_block2_conv1 brings s
 stage3_block2_act1, and, where it pads, stage3_block2_pad1.
 """
 
+import functools
 import math
 
 import keras
@@ -38,6 +43,7 @@ from kerascnn.layers import (
     EfficientChannelAttention,
     FractionalMaxPooling2D,
     Maxout,
+    StandardizedConv2D,
 )
 
 
@@ -68,15 +74,34 @@ ACTIVATIONS = {
 }
 
 
-def conv(spec, x, filters, kernel, stride=1, *, groups=1, dilation=1, margin=None, bias=True, initializer=None, name):
-    """A convolution; `initializer` is the spec's unless given.
+# By activation, what gives its result a variance of 1 where its input is of the normal distribution; ReLU's is the
+# number that NF-ResNets were published with, in place of 1.7128586.
+GAMMAS = {
+    "relu": 1.7139588594436646, "relu6": 1.7128586, "leaky_relu": 1.7048316, "prelu": 1.5046096, "elu": 1.2708434,
+    "selu": 1.0, "gelu": 1.7009262, "silu": 1.7871872, "softplus": 1.9191260, "sigmoid": 4.8013134, "tanh": 1.5925374,
+    "hard_swish": 1.8138715, "maxout": 1.2111739,
+}  # fmt: skip
+
+
+def conv(
+    spec, x, filters, kernel, stride=1, *, groups=1, dilation=1, margin=None, bias=True, initializer=None, gate=False,
+    name,
+):  # fmt: skip
+    """A convolution; `initializer` is the spec's unless given. A `gate`'s kernel is never standardised.
 
     `margin` is how many pixels symmetric padding adds, for nets that have their own. At 0 no padding adds any. `bias`
     is whether it has one; at None it has one where that of a `conv_norm` would, for norms that follow further on.
     """
     bias = spec.norm == "none" or spec.conv_bias if bias is None else bias
     x, padding = _pad(spec, x, dilation * (kernel - 1) + 1, stride, margin, name)
-    return keras.layers.Conv2D(
+    layer, standardize = keras.layers.Conv2D, None if gate else getattr(spec, "standardize", None)
+    if standardize == "unit":
+        layer = StandardizedConv2D
+    elif standardize == "scaled":
+        gain, initializer = (initializer, None) if initializer == "zeros" else ("ones", initializer)
+        gamma = GAMMAS[spec.activation]
+        layer = functools.partial(StandardizedConv2D, epsilon=1e-5, gamma=gamma, gain_initializer=gain)
+    return layer(
         filters, kernel, stride, padding, dilation_rate=dilation, groups=groups, use_bias=bias,
         kernel_initializer=initializers.get(initializer or spec.initializer), name=name,
     )(x)  # fmt: skip
@@ -159,9 +184,9 @@ def squeeze_excite(spec, x, units, *, act="relu", gate="sigmoid", name):
     Two fully connected layers, as 1x1 convolutions with biases, `units` between them; `gate` is an activation of Keras.
     """
     means = keras.layers.GlobalAveragePooling2D(keepdims=True, name=f"{name}_pool")(x)
-    gates = conv(spec, means, units, 1, name=f"{name}_conv1")
+    gates = conv(spec, means, units, 1, gate=True, name=f"{name}_conv1")
     gates = activation(spec, gates, act, name=f"{name}_act1")
-    gates = conv(spec, gates, x.shape[-1], 1, name=f"{name}_conv2")
+    gates = conv(spec, gates, x.shape[-1], 1, gate=True, name=f"{name}_conv2")
     gates = keras.layers.Activation(gate, name=f"{name}_act2")(gates)
     return keras.layers.Multiply(name=f"{name}_scale")([x, gates])
 
@@ -170,6 +195,40 @@ def channel_attention(x, *, name):
     """Efficient channel attention (https://arxiv.org/abs/1910.03151), with more taps where there are more channels."""
     taps = int((math.log2(x.shape[-1]) + 1) / 2)
     return EfficientChannelAttention(max(taps + 1 - taps % 2, 3), name=name)(x)
+
+
+def attended_sum(spec, maps, units, *, groups=1, bias, name):
+    """The sum of some maps, weighed channel by channel: softmax makes gates that sum to one over the maps.
+
+    A gate sees the means of the sum of all maps, through two fully connected layers, of `groups` each, with `units`
+    between them, a norm and an activation; `bias` is whether these layers have one. One map alone has sigmoid's gates.
+    """
+    count, channels = len(maps), maps[0].shape[-1]
+    x = keras.layers.Add(name=f"{name}_add")(maps) if count > 1 else maps[0]
+    x = keras.layers.GlobalAveragePooling2D(keepdims=True, name=f"{name}_pool")(x)
+    x = conv(spec, x, units, 1, groups=groups, bias=bias or None, gate=True, name=f"{name}_conv1")
+    x = norm_act(spec, x, name=f"{name}_norm1")
+    x = conv(spec, x, count * channels, 1, groups=groups, bias=bias, gate=True, name=f"{name}_conv2")
+    if count == 1:
+        x = keras.layers.Activation("sigmoid", name=f"{name}_act2")(x)
+        return keras.layers.Multiply(name=f"{name}_scale")([maps[0], x])
+    x = keras.layers.Reshape((groups, count, channels // groups), name=f"{name}_maps")(x)
+    x = keras.layers.Softmax(2, name=f"{name}_act2")(x)
+    weighed = []
+    for i, (scaled, gates) in enumerate(zip(maps, keras.ops.split(x, count, 2), strict=True), 1):
+        gates = keras.layers.Reshape((1, 1, channels), name=f"{name}_gates{i}")(gates)
+        weighed.append(keras.layers.Multiply(name=f"{name}_scale{i}")([scaled, gates]))
+    return keras.layers.Add(name=f"{name}_sum")(weighed)
+
+
+def average_pool(spec, x, size, stride, *, name):
+    """The average of each window; symmetric padding stands for zeros that count."""
+    margins, padding = _margins(spec, size, stride, size // 2)
+    if margins == (0, 0) and stride == 1 and spec.padding == "symmetric":
+        margins, padding = (size // 2, size // 2), "valid"  # Keras leaves its own padding out of the average
+    if any(margins):
+        x = keras.layers.ZeroPadding2D(margins[0], name=f"{name}_pad")(x)
+    return keras.layers.AveragePooling2D(size, stride, padding, name=name)(x)
 
 
 def max_pool(spec, x, size, stride, *, margin=None, ceil=False, name):

@@ -266,6 +266,54 @@ class GlobalResponseNormalization(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable(package="kerascnn")
+class StandardizedConv2D(keras.layers.Conv2D):
+    """A convolution whose kernel is standardised first: each filter has mean 0 and variance 1.
+
+    Weight standardisation (https://arxiv.org/abs/1903.10520) as it stands; with `gamma` scaled weight standardisation
+    (https://arxiv.org/abs/2101.08692), where each filter is then multiplied by gamma, divided by the root of its size,
+    and by a weight `gain` of its own, which starts at `gain_initializer`. `epsilon` is added to the variance. The
+    kernel is standardised in float32 also under mixed precision.
+    """
+
+    def __init__(self, filters, kernel_size, *args, epsilon=1e-8, gamma=None, gain_initializer="ones", **kwargs):
+        super().__init__(filters, kernel_size, *args, **{**kwargs, "autocast": False})
+        self.epsilon = epsilon
+        self.gamma = gamma
+        self.gain_initializer = keras.initializers.get(gain_initializer)
+
+    def build(self, input_shape):
+        super().build(input_shape)
+        self.gain = None
+        if self.gamma is not None:
+            self.gain = self.add_weight((self.filters,), self.gain_initializer, name="gain")
+
+    def standardized(self):
+        """The kernel that convolves, in the type of the weights."""
+        kernel = keras.ops.convert_to_tensor(self.kernel)
+        mean, variance = keras.ops.moments(kernel, (0, 1, 2), keepdims=True)
+        kernel = (kernel - mean) * keras.ops.rsqrt(variance + self.epsilon)
+        if self.gain is None:
+            return kernel
+        return kernel * (self.gain * (self.gamma * math.prod(self.kernel.shape[:3]) ** -0.5))
+
+    def call(self, inputs):
+        kernel = keras.ops.cast(self.standardized(), self.compute_dtype)
+        x = self.convolution_op(keras.ops.cast(inputs, self.compute_dtype), kernel)
+        if self.bias is not None:
+            x = x + keras.ops.cast(self.bias, self.compute_dtype)
+        return x if self.activation is None else self.activation(x)
+
+    def plain_config(self):
+        """The config of the Conv2D that computes the same with `standardized()` as its kernel."""
+        own = set(self.get_config()) - set(super().get_config())
+        return {key: value for key, value in self.get_config().items() if key not in own}
+
+    def get_config(self):
+        gain = keras.initializers.serialize(self.gain_initializer)
+        return {**super().get_config(), "epsilon": self.epsilon, "gamma": self.gamma, "gain_initializer": gain}
+
+
+@keras.saving.register_keras_serializable(package="kerascnn")
 class LocalResponseNormalization(keras.layers.Layer):
     """Local response normalisation, as in AlexNet (Krizhevsky, Sutskever and Hinton, 2012, section 3.3).
 

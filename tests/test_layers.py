@@ -21,6 +21,7 @@ from kerascnn.layers import (
     LocalResponseNormalization,
     Maxout,
     Preprocess,
+    StandardizedConv2D,
 )
 
 
@@ -149,6 +150,24 @@ def test_channel_attention():
     np.testing.assert_allclose(y, x / (1 + np.exp(-np.array(sums)))[:, None, None], atol=1e-6)
 
 
+@pytest.mark.parametrize("gamma", [None, 1.7])
+def test_a_standardized_kernel(gamma):
+    x = np.random.default_rng(0).standard_normal((2, 6, 5, 4)).astype("float32")
+    layer = StandardizedConv2D(6, 3, groups=2, gamma=gamma, epsilon=1e-5, kernel_initializer="he_normal")
+    layer.build(x.shape)
+    kernel = np.asarray(layer.kernel)
+    expected = (kernel - kernel.mean((0, 1, 2))) / np.sqrt(kernel.var((0, 1, 2)) + 1e-5)
+    if gamma:
+        layer.gain.assign(np.arange(6))
+        expected = expected * np.arange(6) * gamma / np.sqrt(3 * 3 * 2)
+    np.testing.assert_allclose(layer.standardized(), expected, atol=1e-5)
+    plain = keras.layers.Conv2D.from_config(layer.plain_config())
+    plain.build(x.shape)
+    plain.set_weights([expected, np.arange(6)])
+    layer.bias.assign(np.arange(6))
+    np.testing.assert_allclose(layer(x), plain(x), atol=1e-4)
+
+
 @pytest.mark.parametrize("count", [1, 4, 7])
 def test_adaptive_pooling_is_pytorchs(count):
     for side in range(1, 17):
@@ -167,6 +186,7 @@ LAYERS = [
     FractionalMaxPooling2D(1.3, 3, seed=1),
     Maxout(),
     EfficientChannelAttention(5),
+    StandardizedConv2D(4, 3, padding="same", groups=2, gamma=1.7, gain_initializer="zeros", activation="relu"),
 ]
 
 
@@ -185,7 +205,7 @@ def test_layers_compute_in_half_precision(layer, policy):
     for training in (False, True):
         call = (
             {}
-            if isinstance(layer, Maxout | EfficientChannelAttention | AdaptiveAveragePooling2D)
+            if isinstance(layer, Maxout | EfficientChannelAttention | AdaptiveAveragePooling2D | StandardizedConv2D)
             else {"training": training}
         )
         y = copy(x, **call)

@@ -44,7 +44,7 @@ def fill(model):
             if weight.name == "kernel":  # He's scale
                 own = 2 if isinstance(layer, keras.layers.DepthwiseConv2D) else -1  # a channel sees itself alone
                 value = rng.standard_normal(weight.shape) * np.sqrt(2 / np.prod(weight.shape[:own]))
-            elif weight.name in ("gamma", "moving_variance"):
+            elif weight.name in ("gamma", "gain", "moving_variance"):
                 value = rng.uniform(0.5, 1.5, weight.shape)
             else:
                 value = 0.1 * rng.standard_normal(weight.shape)

@@ -2,6 +2,7 @@
 
 ResNet v2    https://arxiv.org/abs/1603.05027
 ResNet-D     https://arxiv.org/abs/1812.01187  deep_stem, avg_down
+BiT          https://arxiv.org/abs/1912.11370  standardize="unit", norm="group", pool_zeros
 
 Differs from the paper: a bottleneck strides in its 3x3, and every shortcut along which the shape changes is a 1x1
 convolution, also in preact_resnet110_cifar. The form is timm's; keras.applications' is in kerascnn.weights.forms.
@@ -42,6 +43,7 @@ class CifarPreActResNet(Spec):
     stride_last: bool = False
     avg_down: bool = False
     outer_bias: bool = False
+    standardize: Literal["unit", None] = None
     zero_init_residual: bool = False
     drop_path: Rate = 0.0
     drop_block: Rate = 0.0
@@ -132,12 +134,13 @@ def trunk(spec, x, plan, share_first):
 
 
 def build(spec, x):
+    filters = spec.widths[0]
     if spec.deep_stem:
-        x = conv_norm(spec, x, 32, 3, 2, name="stem_conv1")
-        x = conv_norm(spec, x, 32, 3, name="stem_conv2")
-        x = outer_conv(spec, x, 64, 3, name="stem_conv3")
+        x = conv_norm(spec, x, filters // 2, 3, 2, name="stem_conv1")
+        x = conv_norm(spec, x, filters // 2, 3, name="stem_conv2")
+        x = outer_conv(spec, x, filters, 3, name="stem_conv3")
     else:
-        x = outer_conv(spec, x, 64, 7, 2, name="stem_conv")
+        x = outer_conv(spec, x, filters, 7, 2, name="stem_conv")
     if spec.pool_zeros:
         x = keras.layers.ZeroPadding2D(1, name="stem_pool_pad")(x)
     x = max_pool(spec, x, 3, 2, margin=0 if spec.pool_zeros else None, name="stem_pool")
@@ -147,6 +150,12 @@ def build(spec, x):
 def build_cifar(spec, x):
     x = outer_conv(spec, x, spec.widths[0], 3, name="stem_conv")
     return trunk(spec, x, [(stride, 1, 1) for stride in spec.strides()], share_first=True)
+
+
+def bit(wide):
+    """The fields of a net that has so many times the channels."""
+    widths = tuple(wide * width for width in (64, 128, 256, 512))
+    return {"widths": widths, "norm": "group", "standardize": "unit", "pool_zeros": True}
 
 
 D: dict[str, Any] = {"deep_stem": True, "avg_down": True}
@@ -164,6 +173,14 @@ register(build, classifier, {
     "resnetv2_152d":          PreActResNet("bottleneck", (3, 8, 36, 3), **D),
     "resnetv2_50d_gn":        PreActResNet("bottleneck", (3, 4, 6, 3),  norm="group", **D),
 }, paper="https://arxiv.org/abs/1603.05027")
+register(build, classifier, {
+    "resnetv2_50x1_bit":      PreActResNet("bottleneck", (3, 4, 6, 3),  **bit(1)),
+    "resnetv2_50x3_bit":      PreActResNet("bottleneck", (3, 4, 6, 3),  **bit(3)),
+    "resnetv2_101x1_bit":     PreActResNet("bottleneck", (3, 4, 23, 3), **bit(1)),
+    "resnetv2_101x3_bit":     PreActResNet("bottleneck", (3, 4, 23, 3), **bit(3)),
+    "resnetv2_152x2_bit":     PreActResNet("bottleneck", (3, 8, 36, 3), **bit(2)),
+    "resnetv2_152x4_bit":     PreActResNet("bottleneck", (3, 8, 36, 3), **bit(4)),
+}, paper="https://arxiv.org/abs/1912.11370")
 register(build_cifar, classifier, {
     "preact_resnet110_cifar": CifarPreActResNet("basic",      (18, 18, 18)),
     "preact_resnet164_cifar": CifarPreActResNet("bottleneck", (18, 18, 18)),

@@ -11,7 +11,7 @@ from collections.abc import Callable
 import keras
 import numpy as np
 
-from kerascnn.layers import DropBlock, DropConnectDense, DropPath
+from kerascnn.layers import DropBlock, DropConnectDense, DropPath, StandardizedConv2D
 
 PRECISIONS = ("float32", "bfloat16")
 
@@ -36,6 +36,7 @@ IDENTITIES = (
 LINEAR = {
     keras.layers.Conv1D: ("kernel", -1, -2),
     keras.layers.Conv2D: ("kernel", -1, -2),
+    StandardizedConv2D: ("kernel", -1, -2),
     keras.layers.Conv3D: ("kernel", -1, -2),
     keras.layers.Conv1DTranspose: ("kernel", -2, None),
     keras.layers.Conv2DTranspose: ("kernel", -2, None),
@@ -60,7 +61,8 @@ def fold(model: keras.Model, *, precision: str = "float32") -> keras.Model:
 
     Batch norm becomes part of the convolution (depthwise, grouped, separable, transposed too) or fully connected layer
     ahead of it, where nothing else reads what that gives; or of the one behind it, where nothing lies between but an
-    average over whole maps, and nothing is padded. Dropout, noise and identities are left out. A layer that is not
+    average over whole maps, and nothing is padded. A kernel that is
+    standardised becomes a plain one. Dropout, noise and identities are left out. A layer that is not
     known stays as it is, and so does one that is called more than once. Models within the model are folded, too.
 
     Args:
@@ -189,7 +191,7 @@ def _fold(model, dtype, last):
         if note in folded:
             _assign(new, layer, folded[note])
         elif isinstance(layer, keras.Layer) and not isinstance(layer, keras.Model):
-            new.set_weights(layer.get_weights())
+            new.set_weights(_values(layer))
             if isinstance(new, keras.layers.Normalization):
                 new.finalize_state()  # what it computes with is made of its weights
         return result
@@ -304,7 +306,9 @@ def _remake(layer, dtype, with_bias):
             return _fold(layer, dtype, last=dtype)
         except ValueError:  # a subclassed one: it stays as it is
             return layer
-    config = layer.get_config()
+    kind, config = type(layer), layer.get_config()
+    if kind is StandardizedConv2D:
+        kind, config = keras.layers.Conv2D, layer.plain_config()
     if "dtype" in config and keras.backend.is_float_dtype(layer.compute_dtype):
         config["dtype"] = dtype
     if with_bias:
@@ -312,15 +316,23 @@ def _remake(layer, dtype, with_bias):
     # Every weight is given anew: random ones would take most of the time.
     config |= {key: "zeros" for key in config if key.endswith("_initializer") and config[key] is not None}
     try:
-        return type(layer).from_config(config)
+        return kind.from_config(config)
     except Exception as error:  # a layer of the user's own may raise anything
         message = f"{layer.name} ({type(layer).__name__}) cannot be made again from its own config: {error}"
         raise ValueError(message) from error
 
 
+def _values(layer):
+    """A layer's weights, in their order; of a standardised kernel those of the plain layer that it becomes."""
+    if type(layer) is not StandardizedConv2D:
+        return layer.get_weights()
+    kernel = keras.ops.convert_to_numpy(layer.standardized())
+    return [kernel] if layer.bias is None else [kernel, keras.ops.convert_to_numpy(layer.bias)]
+
+
 def _assign(new, layer, changes):
     """The weights of a linear layer, changed by the batch norms that it takes over."""
-    weights = {variable.name: np.float64(keras.ops.convert_to_numpy(variable)) for variable in layer.weights}
+    weights = {variable.name: np.float64(value) for variable, value in zip(layer.weights, _values(layer), strict=False)}
     name = LINEAR[type(layer)][0]
     kernel, bias = weights[name], weights.get("bias", np.zeros(new.bias.shape))
     for change, norm in changes:

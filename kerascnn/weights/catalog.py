@@ -52,25 +52,17 @@ class Checkpoint:
 
 
 # Families whose tensors timm names in another way than torchvision.
-TIMM_NAMING = ("vgg", "preact_resnet", "senet", "mobilenet", "mobilenet_v3", "efficientnet", "convnext")
+TIMM_NAMING = (
+    "vgg", "preact_resnet", "nf_resnet", "senet", "mobilenet", "mobilenet_v3", "efficientnet", "convnext",
+)  # fmt: skip
 
 # Timm's ports of TensorFlow's nets begin with tf_.
 TF: dict[str, Any] = {"padding": "same", "bn_epsilon": 1e-3}
 TF_FAMILIES = ("mobilenet_v3", "efficientnet")
 
 # Timm's architectures that are a model of ours by another name, or with other fields.
-D: dict[str, Any] = {"deep_stem": True, "avg_down": True}
 # fmt: off
 ARCHITECTURES: dict[str, tuple[str, dict[str, Any]]] = {
-    "resnet50_gn":           ("resnet50",           {"norm": "group"}),
-    "resnet50c":             ("resnet50",           {"deep_stem": True}),
-    "resnet101c":            ("resnet101",          {"deep_stem": True}),
-    "resnet152c":            ("resnet152",          {"deep_stem": True}),
-    "resnext50d_32x4d":      ("resnext50_32x4d",    D),
-    "seresnet152d":          ("seresnet152",        D),
-    "seresnext101_64x4d":    ("resnext101_64x4d",   {"se": True}),
-    "seresnext101d_32x8d":   ("seresnext101_32x8d", D),
-    "ecaresnet101d":         ("resnet101d",         {"eca": True}),
     "mobilenetv1_125":       ("mobilenet_v1",       {"width": 1.25}),
     "mobilenetv2_120d":      ("mobilenet_v2_110d",  {"width": 1.2, "depth": 1.4}),
 }

@@ -109,6 +109,11 @@ def architecture(model: keras.Model) -> str:
         if not changed:
             return candidate
         told.append(f"{candidate} has " + ", ".join(f"{field}={value!r}" for field, value in changed.items()))
+    for other in map(registry.lookup, registry.list_models()):  # fields may make another variant of it
+        if other.build is variant.build and other.name != name:
+            for candidate in _candidates(other.name):
+                if not _changed(spec, registry.override(other, catalog.our_model(candidate)[1])):
+                    return candidate
     raise ValueError(f"{name} in this form is not in timm: {'; '.join(told)}. Make it with these to save it for timm")
 
 
@@ -166,6 +171,8 @@ def to_torch(
 
     A fully connected layer becomes a convolution as large as the feature map that it sees, unless it is `linear`.
     """
+    if weight == "gain":
+        return value.reshape(-1, 1, 1, 1)
     if weight != "kernel":
         return value
     if isinstance(layer, keras.layers.Dense):

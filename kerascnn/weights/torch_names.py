@@ -14,7 +14,7 @@ from kerascnn.weights.torch_tables import TABLES, UNUSED
 # What PyTorch calls a layer's weights; None where the module itself is the weight.
 SUFFIX = {
     "kernel": "weight", "bias": "bias", "gamma": "weight", "beta": "bias", "moving_mean": "running_mean",
-    "moving_variance": "running_var", "alpha": "weight", "scale": None,
+    "moving_variance": "running_var", "alpha": "weight", "scale": None, "gain": "gain",
 }  # fmt: skip
 
 
@@ -87,6 +87,8 @@ def to_keras(tensor: np.ndarray, layer: keras.Layer, weight: keras.Variable, fla
     `flattened` is the feature map (height, width, channels) that a fully connected layer sees in a row, which PyTorch
     flattens channels first. A fully connected layer may be a 1x1 convolution on the other side.
     """
+    if weight.name == "gain":  # of a standardised kernel, [outputs, 1, 1, 1]
+        return tensor.reshape(-1)
     if weight.name != "kernel":
         return tensor.squeeze() if weight.name == "scale" else tensor
     if tensor.ndim not in (2, 4):

@@ -14,7 +14,37 @@ def _resnet(spec: Any) -> Rules:
     stem = {1: "conv1.0", 2: "conv1.3", 3: "conv1.6", 4: "maxpool.0"}
     stem_norm = {1: "conv1.1", 2: "conv1.4", 3: "bn1", 4: "maxpool.1"}
     shortcut = 1 if spec.avg_down else 0  # behind the pooling, which is there at stride 1 too, doing nothing
+    kind = {"conv": "conv", "norm": "bn"}
+    middle: Rules = []  # what stands in place of a 3x3, and the attention behind it
+    if spec.scales > 1:
+        middle = [
+            (r"stage(\d+)_block(\d+)_part(\d)_(conv|norm)", lambda s, b, i, k: f"layer{s}.{b - 1}.{kind[k]}s.{i - 1}")
+        ]
+    elif spec.sk:
+        place, within = 1 if spec.block == "basic" else 2, {"conv1": "fc_reduce", "norm1": "bn", "conv2": "fc_select"}
+        middle = [
+            (
+                r"stage(\d+)_block(\d+)_path(\d)_(conv|norm)",
+                lambda s, b, i, k: f"layer{s}.{b - 1}.conv{place}.paths.{i - 1}.{kind[k]}",
+            ),
+            (
+                r"stage(\d+)_block(\d+)_attention_(\w+)",
+                lambda s, b, k: f"layer{s}.{b - 1}.conv{place}.attn.{within[k]}",
+            ),
+            (
+                r"stage(\d+)_block(\d+)_(conv|norm)(\d)",
+                lambda s, b, k, n: f"layer{s}.{b - 1}.conv{n}.{kind[k]}",
+            ),
+        ]
+    elif spec.radix:
+        within = {"conv1": "fc1", "norm1": "bn1", "conv2": "fc2"}
+        middle = [
+            (r"stage(\d+)_block(\d+)_attention_(\w+)", lambda s, b, k: f"layer{s}.{b - 1}.conv2.{within[k]}"),
+            (r"stage(\d+)_block(\d+)_conv2", lambda s, b: f"layer{s}.{b - 1}.conv2.conv"),
+            (r"stage(\d+)_block(\d+)_norm2", lambda s, b: f"layer{s}.{b - 1}.conv2.bn0"),
+        ]
     return [
+        *middle,
         (r"stem_conv", lambda: "conv1"),
         (r"stem_norm", lambda: "bn1"),
         (r"stem_conv(\d)", lambda n: stem[n]),
@@ -96,6 +126,15 @@ def _preact_resnet(spec: Any) -> Rules:
         (r"stage(\d+)_block(\d+)_norm(\d)", lambda s, b, n: f"stages.{s - 1}.blocks.{b - 1}.norm{n + 1}"),
         (r"stage(\d+)_block(\d+)_shortcut_conv", lambda s, b: f"stages.{s - 1}.blocks.{b - 1}.downsample.conv"),
         (r"head_norm", lambda: "norm"),
+        (r"logits", lambda: "head.fc"),
+    ]
+
+
+def _nf_resnet(spec: Any) -> Rules:
+    return [
+        (r"stem_conv", lambda: "stem.conv"),
+        (r"stage(\d+)_block(\d+)_conv(\d)", lambda s, b, n: f"stages.{s - 1}.{b - 1}.conv{n}"),
+        (r"stage(\d+)_block(\d+)_shortcut_conv", lambda s, b: f"stages.{s - 1}.{b - 1}.downsample.conv"),
         (r"logits", lambda: "head.fc"),
     ]
 
@@ -309,6 +348,7 @@ TABLES: dict[str, dict[str, Callable[[Any], Rules]]] = {
     "inception": {"torchvision": _inception},
     "resnet": {"torchvision": _resnet},
     "preact_resnet": {"timm": _preact_resnet},
+    "nf_resnet": {"timm": _nf_resnet},
     "senet": {"timm": _senet},
     "densenet": {"torchvision": _densenet},
     "mobilenet": {"torchvision": _torchvision_mobilenet, "timm": _timm_mobilenet},

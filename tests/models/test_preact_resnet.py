@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 
 from kerascnn import models, registry, weights
+from kerascnn.serve import fold
 from tools import golden
 
 SMALL = {"depths": (1, 2, 2, 1), "widths": (8, 8, 16, 16), "input_shape": (64, 64, 3), "num_classes": 3}
@@ -89,6 +90,27 @@ class TestKerasForm:
     def test_norm(self):
         layer = models.resnetv2_50(**SMALL, **self.FORM).get_layer("head_norm")
         assert (layer.epsilon, layer.momentum) == (1.001e-5, 0.99)
+
+
+class TestBit:
+    """The nets of Big Transfer."""
+
+    def test_it_is_wide_with_standardized_kernels_and_group_norm(self):
+        spec = registry.lookup("resnetv2_152x4_bit").spec
+        assert (sum(spec.depths) * 3 + 2, spec.widths) == (152, (256, 512, 1024, 2048))
+        model = models.resnetv2_50x3_bit(**SMALL | {"widths": (24, 24, 24, 24)})
+        assert model.get_layer("stem_conv").filters == 24
+        convs = [layer for layer in model.layers if isinstance(layer, keras.layers.Conv2D)]
+        assert {(type(conv).__name__, conv.epsilon, conv.gamma) for conv in convs} == {
+            ("StandardizedConv2D", 1e-8, None)
+        }
+        assert model.get_layer("head_norm").groups == 32 and model.get_layer("stem_pool").padding == "valid"
+
+    def test_folded_it_has_plain_convolutions(self):
+        model = golden.fill(models.resnetv2_50x1_bit(**SMALL))
+        folded, images = fold(model), golden.images(SMALL["input_shape"])
+        assert "StandardizedConv2D" not in {type(layer).__name__ for layer in folded.layers}
+        np.testing.assert_allclose(folded(images), model(images), atol=1e-4 * np.std(model(images)))
 
 
 def test_zero_init_residual_starts_blocks_as_identities():
