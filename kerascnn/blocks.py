@@ -14,6 +14,7 @@ norm         batch:    over images, height and width; running averages at test t
              Pooled features, which have no height and no width, have but batch and channel: this for all others
 bn_momentum  how much of the running averages a step keeps; PyTorch's is how much it replaces, so its 0.1 is 0.9 here
 bn_epsilon   added to the variance, whatever the norm
+bn_scale     whether batch norms have a scale, which the next convolution can be instead
 conv_bias    whether convolutions have a bias ahead of a norm too, as keras.applications' ResNets have
 initializer  of every kernel but the classifier's, by name; see kerascnn.initializers
 standardize  of some families: what is done to a kernel before it convolves, but in gates
@@ -87,13 +88,14 @@ def conv(
     spec, x, filters, kernel, stride=1, *, groups=1, dilation=1, margin=None, bias=True, initializer=None, gate=False,
     name,
 ):  # fmt: skip
-    """A convolution; `initializer` is the spec's unless given. A `gate`'s kernel is never standardised.
+    """A convolution; `initializer` is the spec's unless given; `kernel` is its side, or (height, width). A
+    `gate`'s kernel is never standardised.
 
     `margin` is how many pixels symmetric padding adds, for nets that have their own. At 0 no padding adds any. `bias`
     is whether it has one; at None it has one where that of a `conv_norm` would, for norms that follow further on.
     """
     bias = spec.norm == "none" or spec.conv_bias if bias is None else bias
-    x, padding = _pad(spec, x, dilation * (kernel - 1) + 1, stride, margin, name)
+    x, padding = _pad(spec, x, kernel, dilation, stride, margin, name)
     layer, standardize = keras.layers.Conv2D, None if gate else getattr(spec, "standardize", None)
     if standardize == "unit":
         layer = StandardizedConv2D
@@ -113,11 +115,11 @@ def conv_norm(
     """A convolution, its norm, and an activation: the spec's, another by name, or None.
 
     With `zero_init` the result starts at zero, as the last of a residual branch may: the norm's scale does, or the
-    kernel where there is no norm (https://arxiv.org/abs/1901.09321). The convolution has a bias only without a norm, or
+    kernel where there is none (https://arxiv.org/abs/1901.09321). The convolution has a bias only without a norm, or
     with conv_bias.
     """
     act = _resolved(spec, act)
-    bare = spec.norm == "none"
+    bare = spec.norm == "none" or (spec.norm == "batch" and not spec.bn_scale)
     x = conv(
         spec, x, 2 * filters if act == "maxout" else filters, kernel, stride, groups=groups, dilation=dilation,
         margin=margin, bias=None, initializer="zeros" if bare and zero_init else None, name=name,
@@ -126,15 +128,23 @@ def conv_norm(
     return _activate(x, act, name=_sibling(name, "act"))
 
 
+def depthwise(spec, x, kernel, stride=1, *, dilation=1, multiplier=1, margin=None, bias=False, name):
+    """A convolution of each channel by itself, which makes `multiplier` channels of each."""
+    initializer = initializers.get(spec.initializer, depthwise=x.shape[-1])
+    x, padding = _pad(spec, x, kernel, dilation, stride, margin, name)
+    return keras.layers.DepthwiseConv2D(
+        kernel, stride, padding, depth_multiplier=multiplier, dilation_rate=dilation, use_bias=bias,
+        depthwise_initializer=initializer, name=name,
+    )(x)  # fmt: skip
+
+
 def depthwise_norm(spec, x, kernel, stride=1, *, dilation=1, act="spec", name):
     """A convolution of each channel by itself, its norm, and an activation as in `conv_norm`."""
     act = _resolved(spec, act)
-    initializer = initializers.get(spec.initializer, depthwise=x.shape[-1])
-    x, padding = _pad(spec, x, dilation * (kernel - 1) + 1, stride, None, name)
-    x = keras.layers.DepthwiseConv2D(
-        kernel, stride, padding, depth_multiplier=2 if act == "maxout" else 1, dilation_rate=dilation,
-        use_bias=spec.norm == "none" or spec.conv_bias, depthwise_initializer=initializer, name=name,
-    )(x)  # fmt: skip
+    x = depthwise(
+        spec, x, kernel, stride, dilation=dilation, multiplier=2 if act == "maxout" else 1,
+        bias=spec.norm == "none" or spec.conv_bias, name=name,
+    )  # fmt: skip
     x = norm(spec, x, name=_sibling(name, "norm"))
     return _activate(x, act, name=_sibling(name, "act"))
 
@@ -152,7 +162,7 @@ def norm(spec, x, *, zero_init=False, name):
     gamma = "zeros" if zero_init else "ones"
     if spec.norm == "batch":
         layer = keras.layers.BatchNormalization(
-            momentum=spec.bn_momentum, epsilon=spec.bn_epsilon, gamma_initializer=gamma, name=name
+            momentum=spec.bn_momentum, epsilon=spec.bn_epsilon, scale=spec.bn_scale, gamma_initializer=gamma, name=name
         )
     elif spec.norm == "channel" or len(x.shape) == 2:
         layer = keras.layers.LayerNormalization(epsilon=spec.bn_epsilon, gamma_initializer=gamma, name=name)
@@ -340,11 +350,12 @@ def _activate(x, act, *, name):
     return x if act is None else ACTIVATIONS[act](tuple(range(1, len(x.shape) - 1)), name=name)(x)
 
 
-def _pad(spec, x, extent, stride, margin, name):
-    """The input of a convolution that spans `extent` pixels, padded where the layer cannot do it itself."""
-    margins, padding = _margins(spec, extent, stride, margin)
-    if any(margins):
-        x = keras.layers.ZeroPadding2D(margins[0], name=_sibling(name, "pad"))(x)
+def _pad(spec, x, kernel, dilation, stride, margin, name):
+    """The input of a convolution, padded where the layer cannot do it itself."""
+    sides = kernel if isinstance(kernel, tuple) else (kernel, kernel)
+    (rows, padding), (columns, _) = (_margins(spec, dilation * (side - 1) + 1, stride, margin) for side in sides)
+    if any(rows + columns):
+        x = keras.layers.ZeroPadding2D((rows, columns), name=_sibling(name, "pad"))(x)
     return x, padding
 
 

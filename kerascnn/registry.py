@@ -15,7 +15,7 @@ import sys
 import types
 import typing
 from collections.abc import Callable, Iterable, Mapping
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 
 class Limits(NamedTuple):
@@ -62,6 +62,8 @@ class Spec:
     output_stride       8 or 16 keeps the last stages larger, and dilates their convolutions in place of strides
     """
 
+    fractional_pool: ClassVar[float | None] = None  # a field of families whose pools shrink alone
+
     num_classes: Classes = 1000
     input_shape: Shape = (224, 224, 3)
     pooling: Literal["avg", "max", "catavgmax", None] = "avg"
@@ -74,6 +76,7 @@ class Spec:
     padding: Literal["symmetric", "same"] = "symmetric"
     bn_momentum: Rate = 0.9
     bn_epsilon: Epsilon = 1e-5
+    bn_scale: bool = True
     conv_bias: bool = False
 
     @property

@@ -59,6 +59,7 @@ class Airbench(Spec):
     initializer: Initializer = "lecun_normal"
     bn_momentum: Rate = 0.6
     bn_epsilon: Epsilon = 1e-12
+    bn_scale: bool = False
     fractional_pool: Ratio = None
 
     @property
@@ -114,11 +115,11 @@ def build(spec, x):
     for i, filters in enumerate(spec.widths, 1):
         x = conv(spec, x, filters, name=f"stage{i}_conv1")
         x = max_pool(spec, x, 2, 2, margin=0, name=f"stage{i}_pool")
-        x = shift_norm(spec, x, name=f"stage{i}_norm1")
+        x = norm(spec, x, name=f"stage{i}_norm1")
         x = first = activation(spec, x, name=f"stage{i}_act1")
         for j in range(2, spec.depth + 1):
             x = conv(spec, x, filters, name=f"stage{i}_conv{j}")
-            x = shift_norm(spec, x, name=f"stage{i}_norm{j}")
+            x = norm(spec, x, name=f"stage{i}_norm{j}")
             if spec.shortcut and j == spec.depth:
                 x = residual(x, first, 0.0, name=f"stage{i}")
             x = activation(spec, x, name=f"stage{i}_act{j}")
@@ -130,15 +131,6 @@ def conv(spec, x, filters, *, name):
     kernel = Copies(spec.initializer) if spec.copies else initializers.get(spec.initializer)
     bias = spec.norm == "none" or spec.conv_bias
     return keras.layers.Conv2D(filters, 3, padding="same", use_bias=bias, kernel_initializer=kernel, name=name)(x)
-
-
-def shift_norm(spec, x, *, name):
-    """The spec's norm, batch norm without the scale."""
-    if spec.norm != "batch":
-        return norm(spec, x, name=name)
-    return keras.layers.BatchNormalization(
-        momentum=spec.bn_momentum, epsilon=spec.bn_epsilon, scale=False, name=name
-    )(x)  # fmt: skip
 
 
 def head(spec, x):

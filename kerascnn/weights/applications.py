@@ -48,6 +48,7 @@ NAMES: dict[str, str] = {
     "vgg":           r"block\d_conv\d|fc\d|predictions",
     "resnet":        r"conv1_(conv|bn)|conv\d_block\d+_\d_(conv|bn)|predictions",
     "preact_resnet": r"conv1_conv|conv\d_block\d+_((preact|\d)_bn|\d_conv)|post_bn|predictions",
+    "inception_v3":  r"block\d+_\d+_conv|conv_7b(_bn)?|predictions",  # the others have numbers, which tell little
     "densenet":      r"conv1_(conv|bn)|conv\d_block\d+_\d_(conv|bn)|pool\d_(conv|bn)|bn|predictions",
     "mobilenet":     r"conv1(_bn)?|conv_(dw|pw)_\d+(_bn)?|conv_preds|"
                      r"(bn_)?Conv1|Conv_1(_bn)?|(block_\d+|expanded_conv)_(expand|depthwise|project)(_BN)?|predictions",
@@ -256,7 +257,7 @@ def _order(model: str) -> Iterator[tuple[str, list[str]]]:
     """The layers of a class of keras.applications with the kinds of their weights, in the order of its files."""
     name = next(name for name, ours in keras_names.OURS.items() if model.startswith(ours))
     fields = {"minimalistic": True} if model.endswith("_minimal") else {}  # a width changes no name
-    for layer in getattr(keras.applications, name)(weights=None, input_shape=(32, 32, 3), classes=1, **fields).layers:
+    for layer in getattr(keras.applications, name)(weights=None, input_shape=(96, 96, 3), classes=1, **fields).layers:
         if weights := (*layer.trainable_weights, *layer.non_trainable_weights):
             yield layer.name, [keras_names.kind_today(weight.name) for weight in weights]
 

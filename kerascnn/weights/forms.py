@@ -14,6 +14,9 @@ RESNET_V2 = {"stride_last": True, "outer_bias": True, "pool_zeros": True, **KERA
 # Its mobile nets are TensorFlow's.
 MOBILE = {"padding": "same", "bn_epsilon": 1e-3, "bn_momentum": 0.999}
 
+# Its Inceptions' norms have no scale.
+INCEPTION = {"bn_scale": False, "pool_zeros": False, "bn_momentum": 0.99}
+
 # fmt: off
 FORMS: dict[str, dict[str, dict[str, Any]]] = {
     "torchvision": {
@@ -30,6 +33,8 @@ FORMS: dict[str, dict[str, dict[str, Any]]] = {
         "resnetv2_50":         RESNET_V2,
         "resnetv2_101":        RESNET_V2,
         "resnetv2_152":        RESNET_V2,
+        "inception_v3":        INCEPTION,
+        "inception_resnet_v2": INCEPTION,
         "densenet*[0-9]":      KERAS_NORM,
         "mobilenet_v1*":       MOBILE | {"bn_momentum": 0.99},
         "mobilenet_v2*":       MOBILE,

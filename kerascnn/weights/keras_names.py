@@ -28,6 +28,8 @@ OURS: dict[str, str] = {
     "ResNet50V2":       "resnetv2_50",
     "ResNet101V2":      "resnetv2_101",
     "ResNet152V2":      "resnetv2_152",
+    "InceptionV3":      "inception_v3",
+    "InceptionResNetV2": "inception_resnet_v2",
     "DenseNet121":      "densenet121",
     "DenseNet169":      "densenet169",
     "DenseNet201":      "densenet201",
@@ -83,6 +85,32 @@ def _preact_resnet(spec: Any) -> Rules:
         (r"stage(\d+)_block(\d+)_norm(\d)", lambda s, b, n: f"conv{s + 1}_block{b}_{n}_bn"),
         (r"stage(\d+)_block(\d+)_shortcut_conv", lambda s, b: f"conv{s + 1}_block{b}_0_conv"),
         (r"head_norm", lambda: "post_bn"),
+        (r"logits", lambda: "predictions"),
+    ]
+
+
+def _inception_v3(spec: Any) -> Rules:
+    # Convolutions are numbered as they are made, which is branch by branch; see AUTOMATIC.
+    numbers: dict[str, int] = {}
+    for s, stage in enumerate(spec.stages, 1):
+        for b, module in enumerate(stage, 1):
+            for i, branch in enumerate(module.branches, 1):
+                name = f"stage{s}_block{b}_" + (f"branch{i}_" if len(module.branches) > 1 else "")
+                convs = [step for step in branch.split(", ") if step not in ("avg", "max")]
+                for n, step in enumerate(convs, 1):
+                    for half in ("a", "b") if " + " in step else ("",):
+                        numbers[f"{name}{n}{half}"] = len(numbers) + 1
+
+    def residual(stage, block):
+        before = sum(not module.scale for module in spec.stages[stage - 1][: block - 1])
+        return f"block{({3: 35, 4: 17, 5: 8})[stage]}_{block - before}_conv"
+
+    return [
+        (r"(stage\d_block\d+_(?:branch\d_)?)conv(\d[ab]?)", lambda at, n: f"conv2d_{numbers[f'{at}{n}']}"),
+        (r"(stage\d_block\d+_(?:branch\d_)?)norm(\d[ab]?)", lambda at, n: f"batch_normalization_{numbers[f'{at}{n}']}"),
+        (r"stage(\d)_block(\d+)_conv", residual),
+        (r"head_conv", lambda: "conv_7b"),
+        (r"head_norm", lambda: "conv_7b_bn"),
         (r"logits", lambda: "predictions"),
     ]
 
@@ -216,6 +244,7 @@ TABLES: dict[str, Callable[[Any], Rules]] = {
     "vgg": _vgg,
     "resnet": _resnet,
     "preact_resnet": _preact_resnet,
+    "inception_v3": _inception_v3,
     "densenet": _densenet,
     "mobilenet": _mobilenet,
     "mobilenet_v3": _mobilenet_v3,
@@ -225,6 +254,11 @@ TABLES: dict[str, Callable[[Any], Rules]] = {
 
 # Layers that keras.applications has and no model of ours, as the beginnings of their names: preprocessing.
 UNUSED: tuple[str, ...] = ("normalization", *(f"convnext_{size}_prestem" for size in CONVNEXTS.values()))
+
+
+# Layers that have no name of their own, which Keras numbers by how many of their class were made before; in assign's
+# tensors from 1 on, as in the published files, whichever number the first has.
+AUTOMATIC = re.compile(r"(conv2d|batch_normalization)(?:_(\d+))?")
 
 
 def kind_today(kind: str) -> str:
@@ -255,9 +289,10 @@ def assign(
     if variant.family not in TABLES:
         raise ValueError(f"{source} does not fit {model.name}: keras.applications has no model of its family")
     rules = TABLES[variant.family](registry.override(variant, model.overrides))
+    renamed = from_one({layer for layer, _ in tensors})
     return names.assign(
         model,
-        {f"{layer}/{kind_today(kind)}": tensor for (layer, kind), tensor in tensors.items()},
+        {f"{renamed[layer]}/{kind_today(kind)}": tensor for (layer, kind), tensor in tensors.items()},
         rules,
         source,
         key=lambda layer, weight: f"{layer}/{weight}",
@@ -271,3 +306,11 @@ def _fitted(tensor, shape):
     """The tensor in a shape that differs by axes of length one, as those of 1x1 and of depthwise convolutions do."""
     long, wanted = ([side for side in sides if side > 1] for sides in (tensor.shape, shape))
     return tensor.reshape(shape) if long == wanted else tensor
+
+
+def from_one(layers: Iterable[str]) -> dict[str, str]:
+    """Returns the names of layers with those that their rules use: automatic numbers begin at 1."""
+    renamed = {layer: layer for layer in layers}
+    found = [(match[1], int(match[2] or 0), layer) for layer in renamed if (match := AUTOMATIC.fullmatch(layer))]
+    first = {kind: number for kind, number, _ in sorted(found, reverse=True)}
+    return renamed | {layer: f"{kind}_{number - first[kind] + 1}" for kind, number, layer in found}

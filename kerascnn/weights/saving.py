@@ -29,7 +29,7 @@ FREE = {
 
 # Models, by their names or their families, that timm does not have.
 ABSENT = ("*_cifar", "resnet10", "mobilenet_v1_*", "se_mobilenet_*")
-ABSENT_FAMILIES = ("alexnet", "inception")  # its inception_v3 is another net
+ABSENT_FAMILIES = ("alexnet", "inception")
 
 # Families whose classifier is a 1x1 convolution in timm.
 CONVOLUTIONAL_HEADS = ("preact_resnet",)

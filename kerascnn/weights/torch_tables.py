@@ -8,6 +8,9 @@ from typing import Any, NamedTuple
 
 from kerascnn.weights.names import Rules
 
+# What both libraries call our conv and our norm.
+BN = {"conv": "conv", "norm": "bn"}
+
 
 def _resnet(spec: Any) -> Rules:
     # The deep stem is conv1, the last of its norms outside; ResNet-RS's convolution in place of pooling is maxpool.
@@ -91,18 +94,93 @@ def _timm_vgg(spec: Any) -> Rules:
 def _inception(spec: Any) -> Rules:
     # A branch of one convolution is no sequence; in the last branch the pool is the first of the sequence.
     part = {1: {1: ""}, 2: {1: ".0", 2: ".1"}, 3: {1: ".0", 2: ".1"}, 4: {1: ".1"}}
-    kind = {"conv": "conv", "norm": "bn"}
     return [
-        (r"stage1_(conv|norm)1", lambda k: f"conv1.{kind[k]}"),
-        (r"stage2_(conv|norm)(\d)", lambda k, n: f"conv{n + 1}.{kind[k]}"),
+        (r"stage1_(conv|norm)1", lambda k: f"conv1.{BN[k]}"),
+        (r"stage2_(conv|norm)(\d)", lambda k, n: f"conv{n + 1}.{BN[k]}"),
         (
             r"stage(\d+)_block(\d+)_branch(\d)_(conv|norm)(\d)",
-            lambda s, b, i, k, n: f"inception{s}{'abcdefghij'[b - 1]}.branch{i}{part[i][n]}.{kind[k]}",
+            lambda s, b, i, k, n: f"inception{s}{'abcdefghij'[b - 1]}.branch{i}{part[i][n]}.{BN[k]}",
         ),
-        (r"aux(\d)_(conv|norm)", lambda i, k: f"aux{i}.conv.{kind[k]}"),
+        (r"aux(\d)_(conv|norm)", lambda i, k: f"aux{i}.conv.{BN[k]}"),
         (r"aux(\d)_dense1", lambda i: f"aux{i}.fc1"),
         (r"aux(\d)_logits", lambda i: f"aux{i}.fc2"),
         (r"logits", lambda: "fc"),
+    ]
+
+
+def _inception_v3(spec: Any) -> Rules:
+    # torchvision has Inception-v3 alone, and timm has it with the same names. The others have names of their own.
+    if any(module.scale for stage in spec.stages for module in stage):
+        return _inception_resnet(spec)
+    if len(spec.stages[1][0].branches) > 1:
+        return _inception_v4(spec)
+    stem = {(1, 1): "1a_3x3", (1, 2): "2a_3x3", (1, 3): "2b_3x3", (2, 1): "3b_1x1", (2, 2): "4a_3x3"}
+    shrinking = {4: ("3x3", "3x3dbl"), 5: ("3x3", "7x7x3")}
+    branches = {
+        3: ("1x1", "5x5", "3x3dbl", "_pool"),
+        4: ("1x1", "7x7", "7x7dbl", "_pool"),
+        5: ("1x1", "3x3", "3x3dbl", "_pool"),
+    }
+
+    def conv(stage, block, branch, kind, n, half):
+        name = (shrinking if stage > 3 and block == 1 else branches)[stage][branch - 1]
+        alone = spec.stages[stage - 1][block - 1].branches[branch - 1].count("x") == 1
+        return f"Mixed_{stage + 2}{'abcdefghij'[block - 1]}.branch{name}{'' if alone else f'_{n}{half}'}.{BN[kind]}"
+
+    return [
+        (r"stage(1|2)_block1_(conv|norm)(\d)", lambda s, k, n: f"Conv2d_{stem[s, n]}.{BN[k]}"),
+        (r"stage(\d)_block(\d+)_branch(\d)_(conv|norm)(\d)([ab]?)", conv),
+        (r"aux1_(conv|norm)(\d)", lambda k, n: f"AuxLogits.conv{n - 1}.{BN[k]}"),
+        (r"aux1_logits", lambda: "AuxLogits.fc"),
+        (r"logits", lambda: "fc"),
+    ]
+
+
+def _step(spec, stage, block, branch, n):
+    """The place of a branch's n-th convolution in a Sequential, which a branch of one step is not."""
+    steps = spec.stages[stage - 1][block - 1].branches[branch - 1].split(", ")
+    return f".{n - (steps[0] != 'avg')}" if len(steps) > 1 else ""
+
+
+def _inception_v4(spec):
+    before = [2 + sum(map(len, spec.stages[1:i])) for i in range(len(spec.stages))]
+
+    def conv(stage, block, branch, kind, n, half):
+        module = spec.stages[stage - 1][block - 1]
+        place = f"features.{before[stage - 1] + block}"
+        if module.branches[branch - 1].count(",") == 0 and len(module.branches) == 2:  # beside a pool alone
+            return f"{place}.conv.{BN[kind]}"
+        split = " + " in module.branches[branch - 1]
+        step = f"_{n - 1}{half}" if split else _step(spec, stage, block, branch, n)
+        return f"{place}.branch{branch - 1}{step}.{BN[kind]}"
+
+    return [
+        (r"stage1_block1_(conv|norm)(\d)", lambda k, n: f"features.{n - 1}.{BN[k]}"),
+        (r"stage(\d)_block(\d+)_branch(\d)_(conv|norm)(\d)([ab]?)", conv),
+        (r"logits", lambda: "last_linear"),
+    ]
+
+
+def _inception_resnet(spec):
+    stem = {(1, 1): "1a", (1, 2): "2a", (1, 3): "2b", (2, 1): "3b", (2, 2): "4a"}
+    repeats = {3: "repeat", 4: "repeat_1", 5: "repeat_2"}
+
+    def module(stage, block):
+        adding = [number for number, row in enumerate(spec.stages[stage - 1], 1) if row.scale]
+        if block not in adding:
+            return f"mixed_{stage + 2}{'ab'[block - 1]}"
+        last = stage == len(spec.stages) and block == adding[-1]
+        return "block8" if last else f"{repeats[stage]}.{block - adding[0]}"
+
+    return [
+        (r"stage(1|2)_block1_(conv|norm)(\d)", lambda s, k, n: f"conv2d_{stem[s, n]}.{BN[k]}"),
+        (r"stage(\d)_block(\d+)_conv", lambda s, b: f"{module(s, b)}.conv2d"),
+        (
+            r"stage(\d)_block(\d+)_branch(\d)_(conv|norm)(\d)",
+            lambda s, b, i, k, n: f"{module(s, b)}.branch{i - 1}{_step(spec, s, b, i, n)}.{BN[k]}",
+        ),
+        (r"head_(conv|norm)", lambda k: f"conv2d_7b.{BN[k]}"),
+        (r"logits", lambda: "classif"),
     ]
 
 
@@ -140,11 +218,10 @@ def _nf_resnet(spec: Any) -> Rules:
 
 
 def _senet(spec: Any) -> Rules:
-    kind = {"conv": "conv", "norm": "bn"}
     shortcut = {"conv": 0, "norm": 1}
     return [
-        (r"stem_(conv|norm)(\d)", lambda k, n: f"layer0.{kind[k]}{n}"),
-        (r"stage(\d+)_block(\d+)_(conv|norm)(\d)", lambda s, b, k, n: f"layer{s}.{b - 1}.{kind[k]}{n}"),
+        (r"stem_(conv|norm)(\d)", lambda k, n: f"layer0.{BN[k]}{n}"),
+        (r"stage(\d+)_block(\d+)_(conv|norm)(\d)", lambda s, b, k, n: f"layer{s}.{b - 1}.{BN[k]}{n}"),
         (r"stage(\d+)_block(\d+)_se_conv(\d)", lambda s, b, n: f"layer{s}.{b - 1}.se_module.fc{n}"),
         (
             r"stage(\d+)_block(\d+)_shortcut_(conv|norm)",
@@ -346,6 +423,7 @@ TABLES: dict[str, dict[str, Callable[[Any], Rules]]] = {
     "alexnet": {"torchvision": _alexnet},
     "vgg": {"torchvision": _vgg, "timm": _timm_vgg},
     "inception": {"torchvision": _inception},
+    "inception_v3": {"torchvision": _inception_v3},
     "resnet": {"torchvision": _resnet},
     "preact_resnet": {"timm": _preact_resnet},
     "nf_resnet": {"timm": _nf_resnet},
@@ -360,4 +438,5 @@ TABLES: dict[str, dict[str, Callable[[Any], Rules]]] = {
 # Tensors that some files have and no model uses, as the beginnings of their names: classifiers that only training has.
 UNUSED: dict[str, tuple[str, ...]] = {
     "inception": ("aux1.", "aux2."),
+    "inception_v3": ("AuxLogits.",),
 }

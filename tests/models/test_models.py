@@ -238,7 +238,10 @@ def test_switches(name, fields):
         given["depths"] = tuple(min(depth, 2) for depth in variant.spec.depths)
     if variant.family == "efficientnet":
         given["depth"] = 0.5  # likewise
+    if variant.family == "inception_v3":
+        given["stages"] = tuple(modules[:2] for modules in variant.spec.stages)
     side = golden.small(name)[0] if variant.family in FIXED else min(golden.small(name)[0], 64)
+    side = max(side, registry.override(variant, given).min_size)
     shape = (side, side, golden.small(name)[2])
     model = kerascnn.create_model(name, input_shape=shape, num_classes=3, **given)
     recorded = {field: value for field, value in given.items() if value != getattr(variant.spec, field)}

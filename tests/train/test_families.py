@@ -35,6 +35,7 @@ SMALL = {
     "nin_cifar": {"model_args": "dropout=0.0", **ADAM, "learning_rate": 0.0003},
     "vgg11": {"model_args": "widths=(16, 32, 64, 64, 64), hidden=(64, 64), dropout=0.0", **ADAM},
     "googlenet": {"model_args": "include_aux=True", "image_size": 64, **ADAM},
+    "inception_v3": {"model_args": "include_aux=True, padding='same'", "image_size": 64, **ADAM},
     "resnet10": {},
     "preact_resnet164_cifar": {"model_args": "depths=(2, 2, 2)"},
     "legacy_seresnet18": {},

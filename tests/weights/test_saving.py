@@ -29,8 +29,9 @@ TIMM = {full.removeprefix("timm/"): facts["tensors"] for full, facts in PUBLISHE
 QUICK = {
     "resnet18", "resnetv2_18", "legacy_seresnet18", "densenet121", "mobilenetv1_100", "mobilenetv2_035",
     "mobilenetv3_small_075", "efficientnet_b0", "ecaresnet50d", "convnext_atto", "inception_next_atto",
+    "inception_v3",
 }  # fmt: skip
-SIDE = 64
+SIDE = 80
 
 
 def named(nets, quick=QUICK):
@@ -321,6 +322,7 @@ FORMS = [
     ("resnet50", {"deep_stem": True}),
     ("resnet50", {"norm": "group"}),
     ("ecaresnet50d", {}),
+    ("inception_v3", {}),
     ("seresnet18", {}),
     ("resnetv2_18", {}),
     ("resnetv2_50d_gn", {"num_classes": 3}),

@@ -33,7 +33,7 @@ CHAOTIC = {
     "timm/mobilenetv3_large_100": 2.7e-4,
     "timm/ecaresnet50d": 1.2e-3,
 }
-QUICK = {"torchvision/resnet18", "torchvision/mobilenet_v2", "torchvision/googlenet"}
+QUICK = {"torchvision/resnet18", "torchvision/mobilenet_v2", "torchvision/googlenet", "torchvision/inception_v3"}
 QUICK_DOUBLE = {"torchvision/densenet121", "torchvision/mobilenet_v3_small", "timm/seresnet18", "timm/mobilenetv1_100"}
 QUICK_DOUBLE |= {"timm/convnextv2_atto", "timm/inception_next_atto"}
 
