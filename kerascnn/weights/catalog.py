@@ -52,7 +52,9 @@ class Checkpoint:
 
 
 # Families whose tensors timm names in another way than torchvision.
-TIMM_NAMING = ("vgg", "preact_resnet", "nf_resnet", "senet", "mobilenet", "mobilenet_v3", "efficientnet")
+TIMM_NAMING = (
+    "vgg", "preact_resnet", "nf_resnet", "senet", "regnet", "dpn", "mobilenet", "mobilenet_v3", "efficientnet",
+)  # fmt: skip
 
 # Timm's ports of TensorFlow's nets begin with tf_.
 TF: dict[str, Any] = {"padding": "same", "bn_epsilon": 1e-3}

@@ -31,7 +31,7 @@ ABSENT = ("*_cifar", "resnet10", "mobilenet_v1_*", "se_mobilenet_*")
 ABSENT_FAMILIES = ("alexnet", "inception")  # its inception_v3 is another net
 
 # Families whose classifier is a 1x1 convolution in timm. Every other kernel is that of a convolution.
-CONVOLUTIONAL_HEADS = ("preact_resnet",)
+CONVOLUTIONAL_HEADS = ("preact_resnet", "dpn")
 
 
 def save(model: keras.Model, path: str | os.PathLike[str]) -> None:
