@@ -2,10 +2,10 @@
 
 RegNetX, RegNetY    https://arxiv.org/abs/2003.13678
 
-Differs from the paper: where a stage is to have half a group more than whole ones, torchvision gives it a whole one
-more, and the paper's code the even number of groups. So regnet_x_400mf, regnet_y_800mf and regnet_y_8gf are larger than
-the paper's, which are regnetx_004, regnety_008 and regnety_080, as timm calls them. The last norm of a block starts at
-zero (zero_init_residual=False lets it start at one). The form is torchvision's.
+Differs from the paper: where a width is rounded to whole groups, torchvision adds one that the paper's code does
+not, if half a group is left over, or if the width would fall by more than a tenth. So regnet_x_400mf, regnet_y_800mf
+and regnet_y_8gf are larger than the paper's, which are regnetx_004, regnety_008 and regnety_080, as timm calls them.
+The last norm of a block starts at zero (zero_init_residual=False lets it start at one). The form is torchvision's.
 """
 
 import dataclasses
@@ -22,6 +22,7 @@ from kerascnn.blocks import (
     dilations,
     linear_rates,
     residual,
+    round_channels,
     squeeze_excite,
 )
 from kerascnn.registry import Initializer, Limits, Rate, Size, Spec, register
@@ -32,8 +33,8 @@ class RegNet(Spec):
     """The block at depth i has `initial_width` + `slope` * i channels, but rounded.
 
     First to `initial_width` times a whole power of `ratio`, then to 8; blocks of one width are a stage. Last to groups
-    of `group_width`: half a group counts as one with `half_up`, else the number of groups gets even. The gates of
-    squeeze-and-excitation have `se_ratio` of the channels that go into the block; at 0 there are none.
+    of `group_width`: with `widen` half a group counts as one, and so does what is more than a tenth of the width. The
+    gates of squeeze-and-excitation have `se_ratio` of the channels that go into the block; at 0 there are none.
     """
 
     initial_width: Size
@@ -44,7 +45,7 @@ class RegNet(Spec):
     se_ratio: Annotated[float, Limits(0, 1)] = 0.0
     _: dataclasses.KW_ONLY
     stem: Size = 32
-    half_up: bool = True
+    widen: bool = True
     zero_init_residual: bool = True
     drop_path: Rate = 0.0
     drop_block: Rate = 0.0
@@ -61,8 +62,8 @@ class RegNet(Spec):
         rows = []
         for width, blocks in itertools.groupby(widths):
             group = min(self.group_width, width)
-            groups = int(width / group + 0.5) if self.half_up else round(width / group)
-            rows.append((len(list(blocks)), groups * group, groups))
+            channels = round_channels(width, group) if self.widen else round(width / group) * group
+            rows.append((len(list(blocks)), channels, channels // group))
         return rows
 
     def __post_init__(self):
@@ -100,7 +101,7 @@ def build(spec, x):
 register(build, classifier, {
     "regnet_x_200mf": RegNet(24,  36.44,  2.49, 8,   13),
     "regnet_x_400mf": RegNet(24,  24.48,  2.54, 16,  22),
-    "regnetx_004":    RegNet(24,  24.48,  2.54, 16,  22, half_up=False),
+    "regnetx_004":    RegNet(24,  24.48,  2.54, 16,  22, widen=False),
     "regnet_x_600mf": RegNet(48,  36.97,  2.24, 24,  16),
     "regnet_x_800mf": RegNet(56,  35.73,  2.28, 16,  16),
     "regnet_x_1_6gf": RegNet(80,  34.01,  2.25, 24,  18),
@@ -115,13 +116,13 @@ register(build, classifier, {
     "regnet_y_400mf": RegNet(48,  27.89,  2.09, 8,   16, 0.25),
     "regnet_y_600mf": RegNet(48,  32.54,  2.32, 16,  15, 0.25),
     "regnet_y_800mf": RegNet(56,  38.84,  2.4,  16,  14, 0.25),
-    "regnety_008":    RegNet(56,  38.84,  2.4,  16,  14, 0.25, half_up=False),
+    "regnety_008":    RegNet(56,  38.84,  2.4,  16,  14, 0.25, widen=False),
     "regnet_y_1_6gf": RegNet(48,  20.71,  2.65, 24,  27, 0.25),
     "regnet_y_3_2gf": RegNet(80,  42.63,  2.66, 24,  21, 0.25),
     "regnet_y_4_0gf": RegNet(96,  31.41,  2.24, 64,  22, 0.25),
     "regnet_y_6_4gf": RegNet(112, 33.22,  2.27, 72,  25, 0.25),
     "regnet_y_8gf":   RegNet(192, 76.82,  2.19, 56,  17, 0.25),
-    "regnety_080":    RegNet(192, 76.82,  2.19, 56,  17, 0.25, half_up=False),
+    "regnety_080":    RegNet(192, 76.82,  2.19, 56,  17, 0.25, widen=False),
     "regnet_y_12gf":  RegNet(168, 73.36,  2.37, 112, 19, 0.25),
     "regnet_y_16gf":  RegNet(200, 106.23, 2.48, 112, 18, 0.25),
     "regnet_y_32gf":  RegNet(232, 115.89, 2.53, 232, 20, 0.25),
