@@ -53,7 +53,8 @@ class Checkpoint:
 
 # Families whose tensors timm names in another way than torchvision.
 TIMM_NAMING = (
-    "vgg", "preact_resnet", "nf_resnet", "senet", "mobilenet", "mobilenet_v3", "efficientnet", "convnext",
+    "vgg", "preact_resnet", "nf_resnet", "senet", "regnet", "dpn", "mobilenet", "mobilenet_v3", "efficientnet",
+    "convnext",
 )  # fmt: skip
 
 # Timm's ports of TensorFlow's nets begin with tf_.

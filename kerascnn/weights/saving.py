@@ -32,7 +32,7 @@ ABSENT = ("*_cifar", "resnet10", "mobilenet_v1_*", "se_mobilenet_*")
 ABSENT_FAMILIES = ("alexnet", "inception")
 
 # Families whose classifier is a 1x1 convolution in timm.
-CONVOLUTIONAL_HEADS = ("preact_resnet",)
+CONVOLUTIONAL_HEADS = ("preact_resnet", "dpn")
 
 # Which other layers of ours are fully connected there, by the model. Every other kernel is that of a convolution.
 LINEAR = (

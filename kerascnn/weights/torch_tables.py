@@ -217,6 +217,56 @@ def _nf_resnet(spec: Any) -> Rules:
     ]
 
 
+def _timm_regnet(spec: Any) -> Rules:
+    kind = {"conv": "conv", "norm": "bn"}
+    return [
+        (r"stem_(conv|norm)", lambda k: f"stem.{kind[k]}"),
+        (r"stage(\d+)_block(\d+)_(conv|norm)(\d)", lambda s, b, k, n: f"s{s}.b{b}.conv{n}.{kind[k]}"),
+        (r"stage(\d+)_block(\d+)_se_conv(\d)", lambda s, b, n: f"s{s}.b{b}.se.fc{n}"),
+        (r"stage(\d+)_block(\d+)_shortcut_(conv|norm)", lambda s, b, k: f"s{s}.b{b}.downsample.{kind[k]}"),
+        (r"logits", lambda: "head.fc"),
+    ]
+
+
+def _torchvision_regnet(spec: Any) -> Rules:
+    place, part = {"conv": 0, "norm": 1}, " abc"
+
+    def block(stage, number):
+        return f"trunk_output.block{stage}.block{stage}-{number - 1}"
+
+    return [
+        (r"stem_(conv|norm)", lambda k: f"stem.{place[k]}"),
+        (r"stage(\d+)_block(\d+)_(conv|norm)(\d)", lambda s, b, k, n: f"{block(s, b)}.f.{part[n]}.{place[k]}"),
+        (r"stage(\d+)_block(\d+)_se_conv(\d)", lambda s, b, n: f"{block(s, b)}.f.se.fc{n}"),
+        (r"stage(\d+)_block(\d+)_shortcut_(conv|norm)", lambda s, b, k: f"{block(s, b)}.proj.{place[k]}"),
+        (r"logits", lambda: "fc"),
+    ]
+
+
+def _dpn(spec: Any) -> Rules:
+    # A norm and the convolution behind it are one module, but for the last where two convolutions are.
+    part = {1: "c1x1_a", 2: "c3x3_b", 3: "c1x1_c"}
+    last = {3: "c1x1_c1", 4: "c1x1_c2"} if spec.split_last else {3: "c1x1_c.conv"}
+    kind = {"conv": "conv", "norm": "bn"}
+
+    def block(stage, number):
+        return f"features.conv{stage + 1}_{number}"
+
+    return [
+        (r"stem_(conv|norm)", lambda k: f"features.conv1_1.{kind[k]}"),
+        (r"stage(\d+)_block(\d+)_preact_norm", lambda s, b: f"{block(s, b)}.c1x1_a.bn"),
+        (r"stage(\d+)_block(\d+)_norm(\d)", lambda s, b, n: f"{block(s, b)}.{part[n + 1]}.bn"),
+        (r"stage(\d+)_block(\d+)_conv([12])", lambda s, b, n: f"{block(s, b)}.{part[n]}.conv"),
+        (r"stage(\d+)_block(\d+)_conv([34])", lambda s, b, n: f"{block(s, b)}.{last[n]}"),
+        (
+            r"stage(\d+)_block(\d+)_shortcut_(conv|norm)",
+            lambda s, b, k: f"{block(s, b)}.c1x1_w_s{1 if s == 1 else 2}.{kind[k]}",
+        ),
+        (r"head_norm", lambda: "features.conv5_bn_ac.bn"),
+        (r"logits", lambda: "classifier"),
+    ]
+
+
 def _senet(spec: Any) -> Rules:
     shortcut = {"conv": 0, "norm": 1}
     return [
@@ -428,7 +478,9 @@ TABLES: dict[str, dict[str, Callable[[Any], Rules]]] = {
     "preact_resnet": {"timm": _preact_resnet},
     "nf_resnet": {"timm": _nf_resnet},
     "senet": {"timm": _senet},
+    "regnet": {"torchvision": _torchvision_regnet, "timm": _timm_regnet},
     "densenet": {"torchvision": _densenet},
+    "dpn": {"timm": _dpn},
     "mobilenet": {"torchvision": _torchvision_mobilenet, "timm": _timm_mobilenet},
     "mobilenet_v3": {"torchvision": _torchvision_mobilenet_v3, "timm": _timm_mobilenet_v3},
     "efficientnet": {"torchvision": _torchvision_efficientnet, "timm": _timm_efficientnet},
