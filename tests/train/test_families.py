@@ -42,6 +42,9 @@ SMALL = {
     "densenet_bc100_cifar": {"model_args": "depths=(4, 4, 4)"},
     "mobilenet_v1_025": {},
     "mobilenet_v3_small_075": {},
+    "mobilenet_v4_conv_small_035": {},
+    "mnasnet_small": {},
+    "ghostnet_050": {},
     "efficientnet_b0": {},
     "airbench94": {"model_args": "widths=(8, 16, 16)", "image_size": 32, "learning_rate": 0.2},
 }
