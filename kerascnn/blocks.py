@@ -32,6 +32,7 @@ stage3_block2_act1, and, where it pads, stage3_block2_pad1.
 
 import functools
 import math
+from typing import NamedTuple
 
 import keras
 
@@ -128,9 +129,9 @@ def conv_norm(
     return _activate(x, act, name=_sibling(name, "act"))
 
 
-def depthwise(spec, x, kernel, stride=1, *, dilation=1, multiplier=1, margin=None, bias=False, name):
+def depthwise(spec, x, kernel, stride=1, *, dilation=1, multiplier=1, margin=None, bias=False, initializer=None, name):
     """A convolution of each channel by itself, which makes `multiplier` channels of each."""
-    initializer = initializers.get(spec.initializer, depthwise=x.shape[-1])
+    initializer = initializers.get(initializer or spec.initializer, depthwise=x.shape[-1])
     x, padding = _pad(spec, x, kernel, dilation, stride, margin, name)
     return keras.layers.DepthwiseConv2D(
         kernel, stride, padding, depth_multiplier=multiplier, dilation_rate=dilation, use_bias=bias,
@@ -138,14 +139,15 @@ def depthwise(spec, x, kernel, stride=1, *, dilation=1, multiplier=1, margin=Non
     )(x)  # fmt: skip
 
 
-def depthwise_norm(spec, x, kernel, stride=1, *, dilation=1, act="spec", name):
-    """A convolution of each channel by itself, its norm, and an activation as in `conv_norm`."""
+def depthwise_norm(spec, x, kernel, stride=1, *, dilation=1, act="spec", zero_init=False, name):
+    """A convolution of each channel by itself, its norm, and an activation, all as in `conv_norm`."""
     act = _resolved(spec, act)
+    bare = spec.norm == "none"
     x = depthwise(
         spec, x, kernel, stride, dilation=dilation, multiplier=2 if act == "maxout" else 1,
-        bias=spec.norm == "none" or spec.conv_bias, name=name,
+        bias=bare or spec.conv_bias, initializer="zeros" if bare and zero_init else None, name=name,
     )  # fmt: skip
-    x = norm(spec, x, name=_sibling(name, "norm"))
+    x = norm(spec, x, zero_init=zero_init, name=_sibling(name, "norm"))
     return _activate(x, act, name=_sibling(name, "act"))
 
 
@@ -276,6 +278,89 @@ def dilations(strides, output_stride):
         total *= stride
         plan.append((stride, first, dilation))
     return plan
+
+
+class Place(NamedTuple):
+    """Where a block of `stages` stands, and what it does there."""
+
+    name: str  # of the block; those of its layers begin with it
+    stride: int
+    dilation: int  # of the convolution that strides, or would, and of what stands ahead of it
+    after: int  # the dilation of what follows that
+    straight: bool  # whether the map keeps its size in the table, so that x itself can be the shortcut
+    rate: float  # at which training drops the branch
+    drop_block: float
+
+
+def repeated(rows, width=1.0, depth=1.0, *, fixed_ends=False, limit=0.9):
+    """[(number, row)] of each block: a row of a table stands for `repeats` alike, of which the first has its stride.
+
+    `width` multiplies the channels, rounded with `limit`, and `depth` the repeats, rounded up; with fixed_ends not
+    those of the first row and the last.
+    """
+    ends, blocks = (0, len(rows) - 1) if fixed_ends else (), []
+    for i, row in enumerate(rows):
+        row = row._replace(channels=round_channels(row.channels * width, limit=limit))
+        count = row.repeats if i in ends else math.ceil(row.repeats * depth)
+        blocks += [(i, row if j == 0 else row._replace(stride=1)) for j in range(count)]
+    return blocks
+
+
+def stages(spec, x, rows, block, *, rates=None, drop_block=0.0):
+    """Builds a block for each row, by `block(spec, x, row, place)`; a new stage begins where a row has a stride.
+
+    `x` is the first convolution's map, of half the image's size. `rates` are those at which training drops branches,
+    one for each row, and drop_block is for the last two stages.
+    """
+    rates = rates or [0.0] * len(rows)
+    plan = dilations([row.stride for row in rows], spec.output_stride // 2)
+    last = sum(row.stride > 1 for row in rows) + 1
+    i, j = 1, 0
+    for row, (stride, dilation, after), rate in zip(rows, plan, rates, strict=True):
+        if row.stride > 1:
+            x = keras.layers.Identity(name=f"stage{i}")(x)
+            i, j = i + 1, 0
+        j += 1
+        dropped = drop_block if i > last - 2 else 0.0
+        x = block(spec, x, row, Place(f"stage{i}_block{j}", stride, dilation, after, row.stride == 1, rate, dropped))
+    return keras.layers.Identity(name=f"stage{i}")(x)
+
+
+def inverted_residual(spec, image, filters, expanded, kernel, place, *, start=0, act="spec", se=None):
+    """MobileNetV2's block (https://arxiv.org/abs/1801.04381): 1x1 to `expanded` channels, depthwise, 1x1 to `filters`.
+
+    The first is left out where it would change no number of channels. `se` are the keywords of `squeeze_excite` for
+    gates ahead of the last. With `start` there is another depthwise convolution, of that size, ahead of all; with a
+    `kernel` of 0 there is none between (https://arxiv.org/abs/2404.10518).
+    """
+    name, x = place.name, image
+    if start:
+        stride = 1 if kernel else place.stride
+        x = depthwise_norm(spec, x, start, stride, dilation=place.dilation, act=None, name=f"{name}_conv0")
+    if expanded != image.shape[-1]:
+        x = conv_norm(spec, x, expanded, 1, act=act, name=f"{name}_conv1")
+    if kernel:
+        x = depthwise_norm(spec, x, kernel, place.stride, dilation=place.dilation, act=act, name=f"{name}_conv2")
+    if se:
+        x = squeeze_excite(spec, x, **se, name=f"{name}_se")
+    straight = place.straight and image.shape[-1] == filters
+    x = conv_norm(spec, x, filters, 1, act=None, zero_init=straight and spec.zero_init_residual, name=f"{name}_conv3")
+    return residual(x, image, place.rate, drop_block=place.drop_block, name=name) if straight else x
+
+
+def fused_residual(spec, image, filters, expanded, kernel, place):
+    """`inverted_residual` with one whole convolution to `expanded` channels for its first two
+    (https://arxiv.org/abs/2104.00298); where it need not expand, that is all there is.
+    """
+    straight, expands = place.straight and image.shape[-1] == filters, expanded != image.shape[-1]
+    zero_init = straight and spec.zero_init_residual
+    x = conv_norm(
+        spec, image, expanded if expands else filters, kernel, place.stride, dilation=place.dilation,
+        zero_init=zero_init and not expands, name=f"{place.name}_conv1",
+    )  # fmt: skip
+    if expands:
+        x = conv_norm(spec, x, filters, 1, act=None, zero_init=zero_init, name=f"{place.name}_conv2")
+    return residual(x, image, place.rate, drop_block=place.drop_block, name=place.name) if straight else x
 
 
 def residual(x, shortcut, rate, *, drop_block=0.0, name):

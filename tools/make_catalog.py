@@ -51,13 +51,15 @@ KERAS_TOP1 = {
     "ResNet152": 76.6, "ResNet152V2": 78.0, "MobileNet": 70.4, "MobileNetV2": 71.3, "DenseNet121": 75.0,
     "DenseNet169": 76.2, "DenseNet201": 77.3, "EfficientNetB0": 77.1, "EfficientNetB1": 79.1, "EfficientNetB2": 80.1,
     "EfficientNetB3": 81.6, "EfficientNetB4": 82.9, "EfficientNetB5": 83.6, "EfficientNetB6": 84.0,
-    "EfficientNetB7": 84.3,
+    "EfficientNetB7": 84.3, "EfficientNetV2B0": 78.7, "EfficientNetV2B1": 79.8, "EfficientNetV2B2": 80.5,
+    "EfficientNetV2B3": 82.0, "EfficientNetV2S": 83.9, "EfficientNetV2M": 85.3, "EfficientNetV2L": 85.7,
 }  # fmt: skip
 
 # How keras.applications prepares images, by the beginning of the class: (mean, std, BGR). EfficientNets and ConvNeXts
 # do it inside.
 CAFFE = ((103.939 / 255, 116.779 / 255, 123.68 / 255)[::-1], (1 / 255,) * 3, True)
 HALF = ((0.5,) * 3, (0.5,) * 3, False)
+CENTRED = ((128 / 255,) * 3, (128 / 255,) * 3, False)
 TORCH = (catalog.IMAGENET_MEAN, catalog.IMAGENET_STD, False)
 KERAS_IMAGES = {
     r"VGG\d+": CAFFE,
@@ -66,7 +68,8 @@ KERAS_IMAGES = {
     r"MobileNet.*": HALF,
     r"Inception.*": HALF,
     r"DenseNet\d+": TORCH,
-    r"EfficientNetB\d": TORCH,
+    r"EfficientNet(V2)?B\d": TORCH,
+    r"EfficientNetV2[SML]": CENTRED,
     r"ConvNeXt\w+": TORCH,
 }
 

@@ -11,24 +11,31 @@ at both ends.
 """
 
 import dataclasses
-import math
 from typing import Annotated, Literal, NamedTuple
-
-import keras
 
 from kerascnn.blocks import (
     classifier,
     conv_norm,
     depthwise_norm,
-    dilations,
+    inverted_residual,
     linear_rates,
-    residual,
+    repeated,
     round_channels,
     squeeze_excite,
+    stages,
 )
 from kerascnn.registry import Activation, Initializer, Limits, Rate, Size, Spec, register
 
 Width = Annotated[float, Limits(0.05)]
+
+
+class Row(NamedTuple):
+    """Blocks that are alike, in the order of the paper's Table 2 of MobileNetV2; the first of them has the stride."""
+
+    expand: Size
+    channels: Size
+    repeats: Size
+    stride: Literal[1, 2]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -53,41 +60,32 @@ class MobileNetV1(Spec):
             raise ValueError(f"widths must be {len(self.depths)} numbers, one for each of depths")
 
 
-def build_v1(spec, x):
-    x = conv_norm(spec, x, round_channels(32 * spec.width), 3, 2, name="stem_conv")
-    strides = [2 if i and j == 0 else 1 for i, depth in enumerate(spec.depths) for j in range(depth)]
-    plan = iter(dilations(strides, spec.output_stride // 2))
-    for i, (depth, filters) in enumerate(zip(spec.depths, spec.widths, strict=True), 1):
-        filters = round_channels(filters * spec.width)
-        for j in range(1, depth + 1):
-            name = f"stage{i}_block{j}"
-            stride, dilation, _ = next(plan)
-            x = depthwise_norm(spec, x, 3, stride, dilation=dilation, name=f"{name}_conv1")
-            x = conv_norm(spec, x, filters, 1, name=f"{name}_conv2")
-            if spec.se:
-                x = squeeze_excite(spec, x, max(1, int(filters * spec.se_ratio)), name=f"{name}_se")
-        x = keras.layers.Identity(name=f"stage{i}")(x)
+def block_v1(spec, x, row, place):
+    x = depthwise_norm(spec, x, 3, place.stride, dilation=place.dilation, name=f"{place.name}_conv1")
+    x = conv_norm(spec, x, row.channels, 1, name=f"{place.name}_conv2")
+    if spec.se:
+        x = squeeze_excite(spec, x, max(1, int(row.channels * spec.se_ratio)), name=f"{place.name}_se")
     return x
 
 
-class Row(NamedTuple):
-    """Blocks that are alike, in the order of the paper's Table 2; the first of them has the stride."""
-
-    expand: Size
-    channels: Size
-    repeats: Size
-    stride: Literal[1, 2]
+def build_v1(spec, x):
+    x = conv_norm(spec, x, round_channels(32 * spec.width), 3, 2, name="stem_conv")
+    strides = [1] + [2] * len(spec.depths[1:])
+    rows = map(Row, (1,) * len(spec.depths), spec.widths, spec.depths, strides)
+    return stages(spec, x, [row for _, row in repeated([*rows], spec.width)], block_v1)
 
 
-V2 = (
-    Row(1, 16, 1, 1),
-    Row(6, 24, 2, 2),
-    Row(6, 32, 3, 2),
-    Row(6, 64, 4, 2),
-    Row(6, 96, 3, 1),
+# fmt: off
+V2 = (  # e  c    r  s
+    Row(1, 16,  1, 1),
+    Row(6, 24,  2, 2),
+    Row(6, 32,  3, 2),
+    Row(6, 64,  4, 2),
+    Row(6, 96,  3, 1),
     Row(6, 160, 3, 2),
     Row(6, 320, 1, 1),
 )
+# fmt: on
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -115,41 +113,21 @@ class MobileNetV2(Spec):
 
     @property
     def blocks(self):
-        """(row, expand, channels, stride) of each block; rows are counted from 0."""
-        for i, (expand, channels, repeats, stride) in enumerate(self.rows):
-            if not (self.fixed_ends and i in (0, len(self.rows) - 1)):
-                repeats = math.ceil(repeats * self.depth)
-            for j in range(repeats):
-                yield i, expand, round_channels(channels * self.width), stride if j == 0 else 1
+        """(number, row) of each block; rows are counted from 0."""
+        return repeated(self.rows, self.width, self.depth, fixed_ends=self.fixed_ends)
 
 
-def block(spec, image, expand, filters, straight, stride, dilation, rate, drop_block, name):
-    x = image
-    if expand > 1:
-        x = conv_norm(spec, x, expand * x.shape[-1], 1, name=f"{name}_conv1")
-    x = depthwise_norm(spec, x, 3, stride, dilation=dilation, name=f"{name}_conv2")
-    if spec.se:
-        x = squeeze_excite(spec, x, round_channels(x.shape[-1] * spec.se_ratio), name=f"{name}_se")
-    straight = straight and image.shape[-1] == filters
-    x = conv_norm(spec, x, filters, 1, act=None, zero_init=straight and spec.zero_init_residual, name=f"{name}_conv3")
-    return residual(x, image, rate, drop_block=drop_block, name=name) if straight else x
+def block(spec, x, row, place):
+    expanded = row.expand * x.shape[-1]
+    se = {"units": round_channels(expanded * spec.se_ratio)} if spec.se else None
+    return inverted_residual(spec, x, row.channels, expanded, 3, place, se=se)
 
 
 def build_v2(spec, x):
     x = conv_norm(spec, x, 32 if spec.fixed_ends else round_channels(32 * spec.width), 3, 2, name="stem_conv")
-    blocks = list(spec.blocks)
-    plan = dilations([stride for *_, stride in blocks], spec.output_stride // 2)
-    rates = linear_rates(spec.drop_path, len(blocks))
-    last = sum(stride > 1 for *_, stride in blocks) + 1
-    i, j = 1, 0
-    for (_, expand, filters, new), (stride, dilation, _), rate in zip(blocks, plan, rates, strict=True):
-        if new > 1:
-            x = keras.layers.Identity(name=f"stage{i}")(x)
-            i, j = i + 1, 0
-        j += 1
-        drop_block = spec.drop_block if i > last - 2 else 0.0
-        x = block(spec, x, expand, filters, new == 1, stride, dilation, rate, drop_block, f"stage{i}_block{j}")
-    x = keras.layers.Identity(name=f"stage{i}")(x)
+    rows = [row for _, row in spec.blocks]
+    rates = linear_rates(spec.drop_path, len(rows))
+    x = stages(spec, x, rows, block, rates=rates, drop_block=spec.drop_block)
     filters = 1280 if spec.fixed_ends else max(1280, round_channels(1280 * spec.width))
     return conv_norm(spec, x, filters, 1, name="head_conv")
 

@@ -9,21 +9,10 @@ variants are those of TensorFlow's code, for hardware that is slow at gates, 5x5
 import dataclasses
 from typing import Annotated, Literal, NamedTuple
 
-import keras
-
-from kerascnn.blocks import (
-    conv_norm,
-    dense,
-    depthwise_norm,
-    dilations,
-    linear_rates,
-    logits,
-    pool,
-    residual,
-    round_channels,
-    squeeze_excite,
-)
+from kerascnn.blocks import conv_norm, dense, inverted_residual, linear_rates, logits, pool, round_channels, stages
 from kerascnn.registry import Activation, Epsilon, Initializer, Limits, Rate, Size, Spec, register
+
+STEM = 16  # channels of the first convolution
 
 
 class Row(NamedTuple):
@@ -61,37 +50,28 @@ class MobileNetV3(Spec):
     bn_momentum: Rate = 0.99
     bn_epsilon: Epsilon = 1e-3
 
+    @property
+    def blocks(self):
+        """The rows with the numbers that their blocks have."""
+        rows, table, before = [], STEM, STEM
+        for row in self.rows:
+            expanded = round_channels(row.expanded / table * before)
+            table, before = row.channels, round_channels(row.channels * self.width)
+            small = {"kernel": 3, "se": False} if self.minimal else {}
+            rows.append(row._replace(expanded=expanded, channels=before, **small))
+        return rows
 
-def block(spec, image, row, expansion, stride, dilation, rate, drop_block, name):
+
+def block(spec, x, row, place):
     act = "relu" if row.nonlinearity == "RE" else "spec"
-    expanded, filters = round_channels(expansion * image.shape[-1]), round_channels(row.channels * spec.width)
-    x = image
-    if expanded != image.shape[-1]:
-        x = conv_norm(spec, x, expanded, 1, act=act, name=f"{name}_conv1")
-    kernel = 3 if spec.minimal else row.kernel
-    x = depthwise_norm(spec, x, kernel, stride, dilation=dilation, act=act, name=f"{name}_conv2")
-    if row.se and not spec.minimal:
-        x = squeeze_excite(spec, x, round_channels(expanded // 4), gate="hard_sigmoid", name=f"{name}_se")
-    straight = row.stride == 1 and image.shape[-1] == filters
-    x = conv_norm(spec, x, filters, 1, act=None, zero_init=straight and spec.zero_init_residual, name=f"{name}_conv3")
-    return residual(x, image, rate, drop_block=drop_block, name=name) if straight else x
+    se = {"units": round_channels(row.expanded // 4), "gate": "hard_sigmoid"} if row.se else None
+    return inverted_residual(spec, x, row.channels, row.expanded, row.kernel, place, act=act, se=se)
 
 
 def build(spec, x):
-    x = conv_norm(spec, x, 16, 3, 2, name="stem_conv")
-    plan = dilations([row.stride for row in spec.rows], spec.output_stride // 2)
+    x = conv_norm(spec, x, STEM, 3, 2, name="stem_conv")
     rates = linear_rates(spec.drop_path, len(spec.rows))
-    last = sum(row.stride > 1 for row in spec.rows) + 1
-    i, j, before = 1, 0, 16
-    for row, (stride, dilation, _), rate in zip(spec.rows, plan, rates, strict=True):
-        if row.stride > 1:
-            x = keras.layers.Identity(name=f"stage{i}")(x)
-            i, j = i + 1, 0
-        j += 1
-        drop_block = spec.drop_block if i > last - 2 else 0.0
-        x = block(spec, x, row, row.expanded / before, stride, dilation, rate, drop_block, f"stage{i}_block{j}")
-        before = row.channels
-    x = keras.layers.Identity(name=f"stage{i}")(x)
+    x = stages(spec, x, spec.blocks, block, rates=rates, drop_block=spec.drop_block)
     return conv_norm(spec, x, round_channels(6 * x.shape[-1]), 1, name="head_conv")
 
 

@@ -55,7 +55,7 @@ NAMES: dict[str, str] = {
     "mobilenet_v3":  r"conv(_1)?(_bn)?|conv_2|logits|"
                      r"expanded_conv(_\d+)?_((expand|depthwise|project)(_bn)?|squeeze_excite_conv(_1)?)",
     "efficientnet":  r"normalization(_\d+)?|(stem|top)_(conv|bn)|predictions|"
-                     r"block\d[a-z]_((expand|project)_(conv|bn)|dwconv|bn|se_(reduce|expand))",
+                     r"block\d[a-z]_((expand|project)_(conv|bn)|dwconv2?|bn|se_(reduce|expand))",
     "convnext":      r"convnext_[a-z]+_(prestem_normalization|stem|downsampling_block_\d|head_(layernorm|dense)|"
                      r"stage_\d_block_\d+_(depthwise_conv|layernorm|pointwise_conv_\d|layer_scale))",
 }

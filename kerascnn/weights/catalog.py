@@ -53,8 +53,8 @@ class Checkpoint:
 
 # Families whose tensors timm names in another way than torchvision.
 TIMM_NAMING = (
-    "vgg", "preact_resnet", "nf_resnet", "senet", "regnet", "dpn", "mobilenet", "mobilenet_v3", "efficientnet",
-    "convnext",
+    "vgg", "preact_resnet", "nf_resnet", "senet", "regnet", "dpn", "mobilenet", "mobilenet_v3", "mobilenet_v4",
+    "mnasnet", "ghostnet", "efficientnet", "convnext",
 )  # fmt: skip
 
 # Timm's ports of TensorFlow's nets begin with tf_.
@@ -163,9 +163,12 @@ def our_model(architecture: str) -> tuple[str, dict[str, Any]]:
     facts = registry.facts()
     if architecture == "senet154":
         raise ValueError("timm's senet154 is Gluon's, whose stem is another; our senet154 is timm's legacy_senet154")
-    ours = architecture.removeprefix("tf_")
-    ours = registry.our_names().get(ours, ours)
-    name, fields = ARCHITECTURES.get(architecture, (ours, TF if architecture.startswith("tf_") else {}))
+    aliases, ported = registry.our_names(), architecture.removeprefix("tf_")
+    if architecture in aliases or ported == architecture:
+        ours, fields = aliases.get(architecture, architecture), {}
+    else:
+        ours, fields = aliases.get(ported, ported), TF
+    name, fields = ARCHITECTURES.get(architecture, (ours, fields))
     if name not in facts or (fields is TF and facts[name]["family"] not in TF_FAMILIES):
         raise ValueError(f"no model of ours is timm's {architecture!r}: {registry.close_names(architecture, facts)}")
     return name, forms.form("timm", name) | fields

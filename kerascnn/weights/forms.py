@@ -25,6 +25,7 @@ FORMS: dict[str, dict[str, dict[str, Any]]] = {
     "timm": {
         "mobilenet_v3*":       {"bn_epsilon": 1e-5},
         "mobilenet_v3*_minimal": {"bn_epsilon": 1e-3, "padding": "same"},  # there are TensorFlow's weights alone
+        "efficientnet_v2_[smlx]*": {"bn_epsilon": 1e-5},
     },
     "keras": {
         "resnet50":            RESNET,
@@ -40,6 +41,7 @@ FORMS: dict[str, dict[str, dict[str, Any]]] = {
         "mobilenet_v2*":       MOBILE,
         "mobilenet_v3*":       MOBILE,
         "efficientnet_b*":     MOBILE | {"bn_momentum": 0.99},
+        "efficientnet_v2_*":   MOBILE | {"bn_momentum": 0.9},
     },
 }
 # fmt: on

@@ -45,6 +45,13 @@ OURS: dict[str, str] = {
     "EfficientNetB5":   "efficientnet_b5",
     "EfficientNetB6":   "efficientnet_b6",
     "EfficientNetB7":   "efficientnet_b7",
+    "EfficientNetV2B0": "efficientnet_v2_b0",
+    "EfficientNetV2B1": "efficientnet_v2_b1",
+    "EfficientNetV2B2": "efficientnet_v2_b2",
+    "EfficientNetV2B3": "efficientnet_v2_b3",
+    "EfficientNetV2S":  "efficientnet_v2_s",
+    "EfficientNetV2M":  "efficientnet_v2_m",
+    "EfficientNetV2L":  "efficientnet_v2_l",
     "ConvNeXtTiny":     "convnext_tiny",
     "ConvNeXtSmall":    "convnext_small",
     "ConvNeXtBase":     "convnext_base",
@@ -156,7 +163,7 @@ def _mobilenet_v1(spec: Any) -> Rules:
 def _mobilenet(spec: Any) -> Rules:
     if hasattr(spec, "depths"):
         return _mobilenet_v1(spec)
-    numbers = _numbers(stride for *_, stride in spec.blocks)
+    numbers = _numbers(row.stride for _, row in spec.blocks)
 
     def part(stage, block, n):
         number = numbers[stage, block]
@@ -195,21 +202,35 @@ def _mobilenet_v3(spec: Any) -> Rules:
 
 
 def _efficientnet(spec: Any) -> Rules:
-    rows = [row for row, *_ in spec.blocks]
-    numbers = _numbers(stride for *_, stride in spec.blocks)
+    blocks = spec.blocks
+    numbers = _numbers(row.stride for _, row in blocks)
+    rows = [i for i, _ in blocks]
+    v2 = spec.rows[0].kind == "Fused-MBConv"
 
     def prefix(stage, block):
         number = numbers[stage, block]
         row = rows[number]
         return f"block{row + 1}{chr(ord('a') + number - rows.index(row))}_"
 
-    convs = {1: "expand_conv", 2: "dwconv", 3: "project_conv"}
-    norms = {1: "expand_bn", 2: "bn", 3: "project_bn"}
+    def parts(stage, block):
+        row = blocks[numbers[stage, block]][1]
+        if row.kind == "Fused-MBConv":
+            return {1: "expand", 2: "project"} if row.expand > 1 else {1: "project"}
+        return {1: "expand", 2: "dw", 3: "project"}
+
+    def conv(stage, block, n):
+        part = parts(stage, block)[n]
+        return prefix(stage, block) + (f"dwconv{2 if v2 else ''}" if part == "dw" else f"{part}_conv")
+
+    def norm(stage, block, n):
+        part = parts(stage, block)[n]
+        return prefix(stage, block) + ("bn" if part == "dw" else f"{part}_bn")
+
     return [
         (r"stem_conv", lambda: "stem_conv"),
         (r"stem_norm", lambda: "stem_bn"),
-        (r"stage(\d+)_block(\d+)_conv(\d)", lambda s, b, n: f"{prefix(s, b)}{convs[n]}"),
-        (r"stage(\d+)_block(\d+)_norm(\d)", lambda s, b, n: f"{prefix(s, b)}{norms[n]}"),
+        (r"stage(\d+)_block(\d+)_conv(\d)", conv),
+        (r"stage(\d+)_block(\d+)_norm(\d)", norm),
         (r"stage(\d+)_block(\d+)_se_conv1", lambda s, b: f"{prefix(s, b)}se_reduce"),
         (r"stage(\d+)_block(\d+)_se_conv2", lambda s, b: f"{prefix(s, b)}se_expand"),
         (r"head_conv", lambda: "top_conv"),

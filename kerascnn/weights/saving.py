@@ -28,7 +28,7 @@ FREE = {
 }  # fmt: skip
 
 # Models, by their names or their families, that timm does not have.
-ABSENT = ("*_cifar", "resnet10", "mobilenet_v1_*", "se_mobilenet_*")
+ABSENT = ("*_cifar", "resnet10", "mobilenet_v1_*", "se_mobilenet_*", "mnasnet1_3")
 ABSENT_FAMILIES = ("alexnet", "inception")
 
 # Families whose classifier is a 1x1 convolution in timm.
@@ -123,7 +123,7 @@ def _candidates(name: str) -> Iterator[str]:
     for plain in variant.aliases or (name,):
         if "_minimal" not in name:  # there are TensorFlow's alone
             yield plain
-        if variant.family in catalog.TF_FAMILIES:
+        if variant.family in catalog.TF_FAMILIES and not plain.startswith("tf_"):
             yield f"tf_{plain}"
     yield from (net for net, (ours, fields) in catalog.ARCHITECTURES.items() if ours == name and fields)
 

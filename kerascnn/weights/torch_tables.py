@@ -281,39 +281,58 @@ def _senet(spec: Any) -> Rules:
     ]
 
 
+# What timm calls the convolutions of a mobile block, in their order, by the block's kind and our number. Norms are
+# numbered.
+PARTS = {
+    "expand": {1: "conv_pw", 2: "conv_dw", 3: "conv_pwl"},
+    "plain": {2: "conv_dw", 3: "conv_pw"},
+    "fused": {1: "conv_exp", 2: "conv_pwl"},
+    "conv": {1: "conv"},
+}
+
+
 class _Place(NamedTuple):
-    """Where a block stands: its number, its group and its place there, and which parts it has that others lack."""
+    """Where a block stands: its number, its group and its place there, its kind, and whether it has gates."""
 
     number: int
     group: int
     place: int
-    expand: bool
+    kind: str
     se: bool
 
+    def part(self, n):
+        """The place in the block of our n-th convolution."""
+        return list(PARTS[self.kind]).index(n)
 
-def _places(blocks: Iterable[tuple[int, Any, bool, bool]]) -> dict[tuple[int, int], _Place]:
-    """The places of (stride, group, expand, se), by our (stage, block)."""
+
+def _places(blocks: Iterable[tuple[int, Any, str, bool]]) -> dict[tuple[int, int], _Place]:
+    """The places of (stride, group, kind, se), by our (stage, block)."""
     places: dict[tuple[int, int], _Place] = {}
     stage, block, count, place, last = 1, 0, -1, 0, None
-    for number, (stride, group, expand, se) in enumerate(blocks):
+    for number, (stride, group, kind, se) in enumerate(blocks):
         stage, block = (stage + 1, 1) if stride > 1 else (stage, block + 1)
         count, place, last = (count, place + 1, group) if group == last else (count + 1, 0, group)
-        places[stage, block] = _Place(number, count, place, expand, se)
+        places[stage, block] = _Place(number, count, place, kind, se)
     return places
 
 
-def _v2_places(spec):
-    return _places((stride, row, expand > 1, spec.se) for row, expand, _, stride in spec.blocks)
+def _kind(row):
+    expands = row.expand > 1
+    if getattr(row, "kind", "") == "Fused-MBConv":
+        return "fused" if expands else "conv"
+    return "expand" if expands else "plain"
+
+
+def _row_places(spec):
+    return _places((row.stride, i, _kind(row), row.se if hasattr(row, "se") else spec.se) for i, row in spec.blocks)
 
 
 def _v3_places(spec):
     before = (16, *(row.channels for row in spec.rows))
     rows = zip(spec.rows, before, strict=False)
-    return _places((r.stride, r.channels, r.expanded != n, r.se and not spec.minimal) for r, n in rows)
-
-
-def _efficientnet_places(spec):
-    return _places((stride, row, expand > 1, True) for row, expand, *_, stride in spec.blocks)
+    return _places(
+        (r.stride, r.channels, "plain" if r.expanded == n else "expand", r.se and not spec.minimal) for r, n in rows
+    )
 
 
 def _timm_blocks(places: dict[tuple[int, int], _Place]) -> Rules:
@@ -323,11 +342,11 @@ def _timm_blocks(places: dict[tuple[int, int], _Place]) -> Rules:
 
     def conv(stage, block, n):
         prefix, place = at(stage, block)
-        return f"{prefix}.conv_" + ({1: "pw", 2: "dw", 3: "pwl"} if place.expand else {2: "dw", 3: "pw"})[n]
+        return f"{prefix}.{PARTS[place.kind][n]}"
 
     def norm(stage, block, n):
         prefix, place = at(stage, block)
-        return f"{prefix}.bn{n if place.expand else n - 1}"
+        return f"{prefix}.bn{place.part(n) + 1}"
 
     return [
         (r"stem_conv", lambda: "conv_stem"),
@@ -343,19 +362,16 @@ def _timm_blocks(places: dict[tuple[int, int], _Place]) -> Rules:
 def _torchvision_blocks(places: dict[tuple[int, int], _Place], prefix: Callable[[_Place], str]) -> Rules:
     """Each convolution of a block is a Sequential with its norm; they and the gate are numbered one after the other."""
 
-    def number(place, n):
-        return {1: 0, 2: place.expand, 3: place.expand + 1 + place.se}[n]
-
     def part(inner):
         def rule(stage, block, n):
             place = places[stage, block]
-            return f"{prefix(place)}.{number(place, n):d}.{inner}"
+            return f"{prefix(place)}.{place.part(n) + (place.se and n == 3)}.{inner}"
 
         return rule
 
     def gate(stage, block, n):
         place = places[stage, block]
-        return f"{prefix(place)}.{place.expand + 1}.fc{n}"
+        return f"{prefix(place)}.{place.part(2) + 1}.fc{n}"
 
     return [
         (r"stem_conv", lambda: "features.0.0"),
@@ -374,16 +390,16 @@ def _timm_mobilenet(spec: Any) -> Rules:
             (r"stage(\d+)_block(\d+)_norm(\d)", lambda s, b, n: f"blocks.{s - 1}.{b - 1}.bn{n}"),
             *_timm_blocks({}),
         ]
-    return [(r"head_conv", lambda: "conv_head"), (r"head_norm", lambda: "bn2"), *_timm_blocks(_v2_places(spec))]
+    return _timm_rows(spec)
 
 
 def _torchvision_mobilenet(spec: Any) -> Rules:
-    places = {} if hasattr(spec, "depths") else _v2_places(spec)  # torchvision has no v1
+    places = {} if hasattr(spec, "depths") else _row_places(spec)  # torchvision has no v1
 
     def last(inner):  # stands in the block itself, not in a Sequential of its own
         def rule(stage, block):
             place = places[stage, block]
-            return f"features.{place.number + 1}.conv.{place.expand + 1 + inner}"
+            return f"features.{place.number + 1}.conv.{place.part(3) + inner}"
 
         return rule
 
@@ -419,13 +435,12 @@ def _torchvision_mobilenet_v3(spec: Any) -> Rules:
     ]
 
 
-def _timm_efficientnet(spec: Any) -> Rules:
-    places = _efficientnet_places(spec)
-    return [(r"head_conv", lambda: "conv_head"), (r"head_norm", lambda: "bn2"), *_timm_blocks(places)]
+def _timm_rows(spec: Any) -> Rules:
+    return [(r"head_conv", lambda: "conv_head"), (r"head_norm", lambda: "bn2"), *_timm_blocks(_row_places(spec))]
 
 
 def _torchvision_efficientnet(spec: Any) -> Rules:
-    places = _efficientnet_places(spec)
+    places = _row_places(spec)
     last = max(place.group for place in places.values()) + 2
     return [
         *_torchvision_blocks(places, lambda place: f"features.{place.group + 1}.{place.place}.block"),
@@ -468,6 +483,94 @@ def _timm_convnext(spec: Any) -> Rules:
     ]
 
 
+def _torchvision_mnasnet(spec: Any) -> Rules:
+    places = _row_places(spec)
+    within = {1: 0, 2: 3, 3: 6}  # an activation stands behind the first two norms
+
+    def rule(kind):
+        def name(stage, block, n):
+            place = places[stage, block]
+            if place.group == 0:  # a block that does not expand stands there without a Sequential of its own
+                return f"layers.{within[n] + kind}"
+            return f"layers.{7 + place.group}.{place.place}.layers.{within[n] + kind}"
+
+        return name
+
+    last = max(place.group for place in places.values()) + 8
+    return [
+        (r"stem_conv", lambda: "layers.0"),
+        (r"stem_norm", lambda: "layers.1"),
+        (r"stage(\d+)_block(\d+)_conv(\d)", rule(0)),
+        (r"stage(\d+)_block(\d+)_norm(\d)", rule(1)),
+        (r"head_conv", lambda: f"layers.{last}"),
+        (r"head_norm", lambda: f"layers.{last + 1}"),
+        (r"logits", lambda: "classifier.1"),
+    ]
+
+
+def _mobilenet_v4(spec: Any) -> Rules:
+    # A group for each stage; what stands ahead of a convolution alone and in a FusedIB is named as in other nets.
+    parts = {"UIB": {0: "dw_start", 1: "pw_exp", 2: "dw_mid", 3: "pw_proj"}, "FusedIB": PARTS["fused"]}
+    parts["Conv2D"] = PARTS["conv"]
+    kind = {"conv": "conv", "norm": "bn"}
+    kinds, stage, block = {}, 1, 0
+    for _, row in spec.blocks:
+        stage, block = (stage + 1, 1) if row.stride > 1 else (stage, block + 1)
+        kinds[stage, block] = row.kind
+    stages = max(stage for stage, _ in kinds)
+    first = min(stage for stage, _ in kinds)
+
+    def rule(stage, block, what, n):
+        names = parts[kinds[stage, block]]
+        prefix = f"blocks.{stage - first}.{block - 1}"
+        if kinds[stage, block] == "UIB":
+            return f"{prefix}.{names[n]}.{kind[what]}"
+        return f"{prefix}.{names[n]}" if what == "conv" else f"{prefix}.bn{list(names).index(n) + 1}"
+
+    return [
+        (r"stem_conv", lambda: "conv_stem"),
+        (r"stem_norm", lambda: "bn1"),
+        (r"stage(\d+)_block(\d+)_(conv|norm)(\d)", rule),
+        (r"head_conv", lambda: f"blocks.{stages - first + 1}.0.conv"),
+        (r"head_norm", lambda: f"blocks.{stages - first + 1}.0.bn1"),
+        (r"hidden_conv", lambda: "conv_head"),
+        (r"hidden_norm", lambda: "norm_head"),
+        (r"logits", lambda: "classifier"),
+    ]
+
+
+def _ghostnet(spec: Any) -> Rules:
+    # A block with a stride is a group by itself, and those behind it are another.
+    def at(stage, block):
+        if stage == 1:
+            return f"blocks.0.{block - 1}"
+        return f"blocks.{2 * stage - 3}.0" if block == 1 else f"blocks.{2 * stage - 2}.{block - 2}"
+
+    part = {1: "ghost1.primary_conv.", 2: "ghost1.cheap_operation.", 4: "ghost2.primary_conv.",
+            5: "ghost2.cheap_operation."}  # fmt: skip
+    kind, number = {"conv": "conv_dw", "norm": "bn_dw"}, {"conv": 0, "norm": 1}
+    groups = 2 * (sum(row.stride > 1 for row in spec.rows) + 1) - 1
+
+    def rule(stage, block, what, n):
+        return f"{at(stage, block)}.{kind[what] if n == 3 else f'{part[n]}{number[what]}'}"
+
+    return [
+        (r"stem_conv", lambda: "conv_stem"),
+        (r"stem_norm", lambda: "bn1"),
+        (r"stage(\d+)_block(\d+)_(conv|norm)(\d)", rule),
+        (r"stage(\d+)_block(\d+)_se_conv1", lambda s, b: f"{at(s, b)}.se.conv_reduce"),
+        (r"stage(\d+)_block(\d+)_se_conv2", lambda s, b: f"{at(s, b)}.se.conv_expand"),
+        (
+            r"stage(\d+)_block(\d+)_shortcut_(conv|norm)(\d)",
+            lambda s, b, k, n: f"{at(s, b)}.shortcut.{2 * n - 2 + number[k]}",
+        ),
+        (r"head_conv", lambda: f"blocks.{groups}.0.conv"),
+        (r"head_norm", lambda: f"blocks.{groups}.0.bn1"),
+        (r"dense1", lambda: "conv_head"),
+        (r"logits", lambda: "classifier"),
+    ]
+
+
 # By family, the namings; where two libraries agree, the first stands for both.
 TABLES: dict[str, dict[str, Callable[[Any], Rules]]] = {
     "alexnet": {"torchvision": _alexnet},
@@ -483,7 +586,10 @@ TABLES: dict[str, dict[str, Callable[[Any], Rules]]] = {
     "dpn": {"timm": _dpn},
     "mobilenet": {"torchvision": _torchvision_mobilenet, "timm": _timm_mobilenet},
     "mobilenet_v3": {"torchvision": _torchvision_mobilenet_v3, "timm": _timm_mobilenet_v3},
-    "efficientnet": {"torchvision": _torchvision_efficientnet, "timm": _timm_efficientnet},
+    "mobilenet_v4": {"timm": _mobilenet_v4},
+    "mnasnet": {"torchvision": _torchvision_mnasnet, "timm": _timm_rows},
+    "ghostnet": {"timm": _ghostnet},
+    "efficientnet": {"torchvision": _torchvision_efficientnet, "timm": _timm_rows},
     "convnext": {"torchvision": _torchvision_convnext, "timm": _timm_convnext},
 }
 

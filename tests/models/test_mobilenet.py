@@ -59,7 +59,7 @@ def test_squeeze_and_excitation():
 
 
 @pytest.mark.parametrize(
-    "name", ["mobilenet_v1_025", "mobilenet_v2_035", "mobilenet_v3_small_minimal", "efficientnet_b0"]
+    "name", ["mobilenet_v1_025", "mobilenet_v2_035", "mobilenet_v3_small_minimal", "efficientnet_b0", "mnasnet_small"]
 )
 @pytest.mark.parametrize("output_stride", [8, 16, 32])
 def test_output_stride_dilates(name, output_stride):

@@ -28,6 +28,7 @@ QUICK = [
     ("MobileNetV3Small", 65, {}, {}),
     ("EfficientNetB0", 65, {}, {}),
     ("ConvNeXtTiny", 65, {}, {}),
+    ("EfficientNetV2B0", 65, {}, {}),
 ]
 SLOW = [
     ("VGG16", 224, {}, {}),
@@ -55,6 +56,7 @@ SLOW = [
     *((f"EfficientNetB{n}", 64, {}, {}) for n in range(2, 8)),
     ("ConvNeXtTiny", 224, {}, {}),
     *((f"ConvNeXt{size}", 64, {}, {}) for size in ("Small", "Base", "Large", "XLarge")),
+    *((f"EfficientNetV2{size}", 64, {}, {}) for size in ("B1", "B2", "B3", "S", "M", "L")),
 ]
 
 
@@ -88,7 +90,8 @@ def test_logits_are_theirs(name, size, theirs, ours):
     images = inside = torch_golden.synthetic_images(size)
     if name.startswith("EfficientNet"):  # which has its preprocessing inside; ours sees what comes out of it
         images = 255 * images
-        inside = keras.Model(published_model.input, published_model.get_layer("stem_conv_pad").input)(images)
+        first = published_model.get_layer("stem_conv" if "V2" in name else "stem_conv_pad")
+        inside = keras.Model(published_model.input, first.input)(images)
     expected = np.asarray(published_model(images))
     assert np.ptp(expected, 0).std() > 0.01 * expected.std() > 0, "the logits tell the images apart"
     assert np.abs(np.asarray(model(inside)) - expected).max() <= 1e-4 * expected.std()
@@ -103,7 +106,7 @@ def counted():
 def test_counts_are_theirs(name):
     model = create(name, 224 if name.startswith("VGG") else 96, initializer="zeros")  # which is quick
     cost, facts = kerascnn.complexity(model), FACTS[name]
-    extra = 7 if name.startswith("EfficientNet") else 0  # the statistics of its preprocessing
+    extra = 7 if name.startswith("EfficientNetB") else 0  # the statistics of its preprocessing
     assert cost.trainable_params == int(facts["trainable_params"])
     assert cost.params + extra == int(facts["total_params"])
 

@@ -28,8 +28,9 @@ PUBLISHED = json.loads(gzip.decompress(torch_golden.PATH.read_bytes()))["models"
 TIMM = {full.removeprefix("timm/"): facts["tensors"] for full, facts in PUBLISHED.items() if full.startswith("timm/")}
 QUICK = {
     "resnet18", "resnetv2_18", "legacy_seresnet18", "densenet121", "mobilenetv1_100", "mobilenetv2_035",
-    "mobilenetv3_small_075", "efficientnet_b0", "ecaresnet50d", "convnext_atto", "inception_next_atto",
-    "inception_v3",
+    "mobilenetv3_small_075", "efficientnet_b0", "ecaresnet50d", "mobilenetv4_conv_small_035", "mnasnet_small",
+    "ghostnet_050", "tf_efficientnetv2_b0",
+    "convnext_atto", "inception_next_atto", "inception_v3",
 }  # fmt: skip
 SIDE = 80
 
@@ -339,6 +340,12 @@ FORMS = [
     ("efficientnet_b0", {}),
     ("efficientnet_b0", {"grey": True}),
     ("efficientnet_b0", TF),
+    ("efficientnet_lite0", {}),
+    ("tf_efficientnetv2_b0", {}),
+    ("mobilenetv4_conv_small", {}),
+    ("mnasnet_100", {}),
+    ("semnasnet_075", {}),
+    ("ghostnet_100", {}),
 ]
 
 

@@ -34,8 +34,11 @@ CHAOTIC = {
     "timm/ecaresnet50d": 1.2e-3,
 }
 QUICK = {"torchvision/resnet18", "torchvision/mobilenet_v2", "torchvision/googlenet", "torchvision/inception_v3"}
-QUICK_DOUBLE = {"torchvision/densenet121", "torchvision/mobilenet_v3_small", "timm/seresnet18", "timm/mobilenetv1_100"}
-QUICK_DOUBLE |= {"timm/convnextv2_atto", "timm/inception_next_atto"}
+QUICK_DOUBLE = {
+    "torchvision/densenet121", "torchvision/mobilenet_v3_small", "timm/seresnet18", "timm/mobilenetv1_100",
+    "torchvision/mnasnet0_5", "timm/mnasnet_small", "timm/mobilenetv4_conv_small_035", "timm/ghostnet_050",
+    "timm/tf_efficientnetv2_b0", "timm/convnextv2_atto", "timm/inception_next_atto",
+}  # fmt: skip
 
 
 def published(models, quick):

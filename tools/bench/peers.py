@@ -1,6 +1,6 @@
 """What our models are called elsewhere."""
 
-import re
+from kerascnn import registry
 
 # By our name, the function of keras.applications. A model that is not here has no peer there.
 KERAS_APPLICATIONS = {
@@ -19,15 +19,17 @@ KERAS_APPLICATIONS = {
     "mobilenet_v2": "MobileNetV2",
     "mobilenet_v3_small": "MobileNetV3Small",
     "mobilenet_v3_large": "MobileNetV3Large",
-} | {f"efficientnet_b{i}": f"EfficientNetB{i}" for i in range(8)}
+    "efficientnet_v2_s": "EfficientNetV2S",
+    "efficientnet_v2_m": "EfficientNetV2M",
+    "efficientnet_v2_l": "EfficientNetV2L",
+}
+KERAS_APPLICATIONS |= {f"efficientnet_b{i}": f"EfficientNetB{i}" for i in range(8)}
+KERAS_APPLICATIONS |= {f"efficientnet_v2_b{i}": f"EfficientNetV2B{i}" for i in range(4)}
 
 
 def timm_name(name: str) -> str:
-    """Returns timm's name of our model: its MobileNets are called mobilenetv2_100, mobilenetv2_140, ..."""
-    if not name.startswith("mobilenet_v"):
-        return name
-    width = "" if re.search(r"_\d{3}d?$", name) else "_100"
-    return name.replace("mobilenet_v", "mobilenetv") + width
+    """Returns timm's name of our model: an alias where it is not ours, as mobilenetv2_100 is."""
+    return next(iter(registry.facts()[name]["aliases"]), name)
 
 
 def build_keras_application(name: str, size: int | None = None):
