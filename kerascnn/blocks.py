@@ -249,8 +249,9 @@ def max_pool(spec, x, size, stride, *, margin=None, ceil=False, name):
     `margin` is as in `conv`. `ceil` pads at the right and the bottom alone, so that no pixel is left out. Fractional
     where the spec has a ratio.
     """
-    if spec.fractional_pool and stride > 1:
-        return FractionalMaxPooling2D(spec.fractional_pool, size, name=name)(x)
+    ratio = getattr(spec, "fractional_pool", None)  # a field of families whose max pools alone shrink a map
+    if ratio and stride > 1:
+        return FractionalMaxPooling2D(ratio, size, name=name)(x)
     margins, padding = _margins(spec, size, stride, 0 if ceil else margin)
     if ceil:
         margins = (0, stride - 1)

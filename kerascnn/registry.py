@@ -15,7 +15,7 @@ import sys
 import types
 import typing
 from collections.abc import Callable, Iterable, Mapping
-from typing import Annotated, Any, ClassVar, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 
 class Limits(NamedTuple):
@@ -61,8 +61,6 @@ class Spec:
                         shrinks an image wherever max pooling would halve it
     output_stride       8 or 16 keeps the last stages larger, and dilates their convolutions in place of strides
     """
-
-    fractional_pool: ClassVar[float | None] = None  # a field of families whose pools shrink alone
 
     num_classes: Classes = 1000
     input_shape: Shape = (224, 224, 3)

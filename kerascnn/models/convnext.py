@@ -9,7 +9,7 @@ of two overlapping convolutions as "_ols".
 """
 
 import dataclasses
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import keras
 
@@ -172,7 +172,7 @@ def mlp(spec, x):
     return logits(spec, x)
 
 
-V2 = {"grn": True, "layer_scale": None}
+V2: dict[str, Any] = {"grn": True, "layer_scale": None}
 ATTO = 40, 80, 160, 320
 FEMTO = 48, 96, 192, 384
 PICO = 64, 128, 256, 512
