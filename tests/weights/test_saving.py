@@ -28,7 +28,7 @@ PUBLISHED = json.loads(gzip.decompress(torch_golden.PATH.read_bytes()))["models"
 TIMM = {full.removeprefix("timm/"): facts["tensors"] for full, facts in PUBLISHED.items() if full.startswith("timm/")}
 QUICK = {
     "resnet18", "resnetv2_18", "legacy_seresnet18", "densenet121", "mobilenetv1_100", "mobilenetv2_035",
-    "mobilenetv3_small_075", "efficientnet_b0", "ecaresnet50d",
+    "mobilenetv3_small_075", "efficientnet_b0", "ecaresnet50d", "skresnet18", "nf_resnet26", "dpn48b", "regnetx_002",
 }  # fmt: skip
 SIDE = 64
 

@@ -34,7 +34,10 @@ CHAOTIC = {
     "timm/ecaresnet50d": 1.2e-3,
 }
 QUICK = {"torchvision/resnet18", "torchvision/mobilenet_v2", "torchvision/googlenet"}
-QUICK_DOUBLE = {"torchvision/densenet121", "torchvision/mobilenet_v3_small", "timm/seresnet18", "timm/mobilenetv1_100"}
+QUICK_DOUBLE = {
+    "torchvision/densenet121", "torchvision/mobilenet_v3_small", "timm/seresnet18", "timm/mobilenetv1_100",
+    "timm/skresnet18", "timm/nf_resnet26", "timm/dpn48b", "timm/regnetx_002",
+}  # fmt: skip
 
 
 def published(models, quick):
