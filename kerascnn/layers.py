@@ -280,10 +280,10 @@ class StandardizedConv2D(keras.layers.Conv2D):
         self.epsilon = epsilon
         self.gamma = gamma
         self.gain_initializer = keras.initializers.get(gain_initializer)
+        self.gain = None
 
     def build(self, input_shape):
         super().build(input_shape)
-        self.gain = None
         if self.gamma is not None:
             self.gain = self.add_weight((self.filters,), self.gain_initializer, name="gain")
 
@@ -302,6 +302,16 @@ class StandardizedConv2D(keras.layers.Conv2D):
         if self.bias is not None:
             x = x + keras.ops.cast(self.bias, self.compute_dtype)
         return x if self.activation is None else self.activation(x)
+
+    def save_own_variables(self, store):
+        super().save_own_variables(store)
+        if self.gain is not None:
+            store["gain"] = self.gain
+
+    def load_own_variables(self, store):
+        super().load_own_variables(store)
+        if self.gain is not None:
+            self.gain.assign(store["gain"])
 
     def plain_config(self):
         """The config of the Conv2D that computes the same with `standardized()` as its kernel."""

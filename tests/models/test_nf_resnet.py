@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 
+import kerascnn
 from kerascnn import blocks, models, registry
 from kerascnn.layers import StandardizedConv2D
 from kerascnn.serve import fold
@@ -41,6 +42,12 @@ def test_a_variance_of_one_stays_one(act):
     x = blocks.conv(spec, blocks.ACTIVATIONS[act]((1, 2), name="act")(image), 256, 1, name="conv")
     x = keras.Model(image, x)(golden.images((16, 16, 64), 8))
     assert np.std(x) == pytest.approx(1, abs=0.05)
+
+
+def test_its_gains_are_saved(model, tmp_path):
+    model.save(tmp_path / "model.keras")
+    images = golden.images(SMALL["input_shape"])
+    np.testing.assert_array_equal(kerascnn.load_model(tmp_path / "model.keras")(images), model(images))
 
 
 def test_it_starts_as_its_shortcuts():

@@ -31,6 +31,7 @@ QUICK = {
     "mobilenetv3_small_075", "efficientnet_b0", "ecaresnet50d", "mobilenetv4_conv_small_035", "mnasnet_small",
     "ghostnet_050", "tf_efficientnetv2_b0",
     "convnext_atto", "inception_next_atto", "inception_v3",
+    "skresnet18", "nf_resnet26", "dpn48b", "regnetx_002",
 }  # fmt: skip
 SIDE = 80
 
