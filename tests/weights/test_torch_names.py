@@ -25,6 +25,8 @@ DOUBLE = json.loads(gzip.decompress(torch_golden.PATH.read_bytes()))
 CHAOTIC = {
     "torchvision/mobilenet_v3_large": 4.8e-4,
     "torchvision/efficientnet_b3": 2.2e-4,
+    "torchvision/efficientnet_v2_s": 0.86,  # PyTorch's own with one thread: 0.53; the second image is off by 6e-5
+    "timm/tf_efficientnetv2_b0": 0.058,  # 0.057; the first image is off by 3e-5
     "timm/resnetrs50": 7.0e-3,
     "timm/seresnet50": 2.8e-3,
     "timm/seresnext50_32x4d": 2.0e-3,
