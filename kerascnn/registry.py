@@ -15,7 +15,7 @@ import sys
 import types
 import typing
 from collections.abc import Callable, Iterable, Mapping
-from typing import Annotated, Any, ClassVar, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 
 class Limits(NamedTuple):
@@ -62,7 +62,7 @@ class Spec:
     output_stride       8 or 16 keeps the last stages larger, and dilates their convolutions in place of strides
     """
 
-    fractional_pool: ClassVar[float | None] = None  # a field of families whose pools shrink alone
+    fractional_pool = None  # no field here, but one of families where nothing stands beside a pool
 
     num_classes: Classes = 1000
     input_shape: Shape = (224, 224, 3)

@@ -50,6 +50,7 @@ NAMES: dict[str, str] = {
     "preact_resnet": r"conv1_conv|conv\d_block\d+_((preact|\d)_bn|\d_conv)|post_bn|predictions",
     "inception_v3":  r"block\d+_\d+_conv|conv_7b(_bn)?|predictions",  # the others have numbers, which tell little
     "densenet":      r"conv1_(conv|bn)|conv\d_block\d+_\d_(conv|bn)|pool\d_(conv|bn)|bn|predictions",
+    "xception":      r"block\d+_(sep)?conv\d(_bn)?|predictions",
     "mobilenet":     r"conv1(_bn)?|conv_(dw|pw)_\d+(_bn)?|conv_preds|"
                      r"(bn_)?Conv1|Conv_1(_bn)?|(block_\d+|expanded_conv)_(expand|depthwise|project)(_BN)?|predictions",
     "mobilenet_v3":  r"conv(_1)?(_bn)?|conv_2|logits|"
@@ -256,7 +257,10 @@ def _order(model: str) -> Iterator[tuple[str, list[str]]]:
     name = next(name for name, ours in keras_names.OURS.items() if model.startswith(ours))
     fields = {"minimalistic": True} if model.endswith("_minimal") else {}  # a width changes no name
     for layer in getattr(keras.applications, name)(weights=None, input_shape=(96, 96, 3), classes=1, **fields).layers:
-        if kinds := [weight.name for weight in (*layer.trainable_weights, *layer.non_trainable_weights)]:
+        if kinds := [
+            keras_names.RENAMED.get(weight.name, weight.name)
+            for weight in (*layer.trainable_weights, *layer.non_trainable_weights)
+        ]:
             yield layer.name, kinds
 
 

@@ -33,6 +33,7 @@ OURS: dict[str, str] = {
     "DenseNet121":      "densenet121",
     "DenseNet169":      "densenet169",
     "DenseNet201":      "densenet201",
+    "Xception":         "xception",
     "MobileNet":        "mobilenet_v1",
     "MobileNetV2":      "mobilenet_v2",
     "MobileNetV3Large": "mobilenet_v3_large",
@@ -120,6 +121,27 @@ def _densenet(spec: Any) -> Rules:
         (r"stage(\d+)_transition_norm", lambda s: f"pool{s}_bn"),
         (r"stage(\d+)_transition_conv", lambda s: f"pool{s}_conv"),
         (r"stage\d+_norm", lambda: "bn"),
+        (r"logits", lambda: "predictions"),
+    ]
+
+
+def _xception(spec: Any) -> Rules:
+    numbers = _numbers(row.stride for row in spec.rows)
+    strided = [at for at, number in numbers.items() if spec.rows[number].stride > 1]
+
+    def sepconv(stage, block, n):
+        return f"block{numbers[stage, block] + 2}_sepconv{(n + 1) // 2}"
+
+    return [
+        (r"stem_conv(\d)", lambda n: f"block1_conv{n}"),
+        (r"stem_norm(\d)", lambda n: f"block1_conv{n}_bn"),
+        (
+            r"stage(\d+)_block(\d+)_conv(\d)",
+            lambda s, b, n: sepconv(s, b, n) + ("/depthwise" if n % 2 else "/pointwise"),
+        ),
+        (r"stage(\d+)_block(\d+)_norm(\d)", lambda s, b, n: f"{sepconv(s, b, n)}_bn"),
+        (r"stage(\d+)_block(\d+)_shortcut_conv", lambda s, b: f"conv2d_{strided.index((s, b)) + 1}"),
+        (r"stage(\d+)_block(\d+)_shortcut_norm", lambda s, b: f"batch_normalization_{strided.index((s, b)) + 1}"),
         (r"logits", lambda: "predictions"),
     ]
 
@@ -219,6 +241,7 @@ TABLES: dict[str, Callable[[Any], Rules]] = {
     "preact_resnet": _preact_resnet,
     "inception_v3": _inception_v3,
     "densenet": _densenet,
+    "xception": _xception,
     "mobilenet": _mobilenet,
     "mobilenet_v3": _mobilenet_v3,
     "efficientnet": _efficientnet,
@@ -233,6 +256,12 @@ AUTOMATIC = re.compile(r"(conv2d|batch_normalization)(?:_(\d+))?")
 
 # What older files call a weight.
 RENAMED = {"depthwise_kernel": "kernel"}
+# The two kernels of a separable convolution, which are two layers here.
+SEPARABLE = {
+    "kernel": "depthwise/kernel",
+    "depthwise_kernel": "depthwise/kernel",
+    "pointwise_kernel": "pointwise/kernel",
+}
 
 
 def tensors_of(model: keras.Model) -> dict[tuple[str, str], np.ndarray]:
@@ -259,9 +288,14 @@ def assign(
         raise ValueError(f"{source} does not fit {model.name}: keras.applications has no model of its family")
     rules = TABLES[variant.family](registry.override(variant, model.overrides))
     renamed = from_one({layer for layer, _ in tensors})
+    separable = {layer for layer, kind in tensors if kind == "pointwise_kernel"}
+
+    def key(layer, kind):
+        return f"{renamed[layer]}/{(SEPARABLE if layer in separable else RENAMED).get(kind, kind)}"
+
     return names.assign(
         model,
-        {f"{renamed[layer]}/{RENAMED.get(kind, kind)}": tensor for (layer, kind), tensor in tensors.items()},
+        {key(*name): tensor for name, tensor in tensors.items()},
         rules,
         source,
         key=lambda layer, weight: f"{layer}/{weight}",

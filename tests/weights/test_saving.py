@@ -29,6 +29,7 @@ TIMM = {full.removeprefix("timm/"): facts["tensors"] for full, facts in PUBLISHE
 QUICK = {
     "resnet18", "resnetv2_18", "legacy_seresnet18", "densenet121", "mobilenetv1_100", "mobilenetv2_035",
     "mobilenetv3_small_075", "efficientnet_b0", "ecaresnet50d", "inception_v3",
+    "legacy_xception",
 }  # fmt: skip
 SIDE = 80
 
@@ -322,6 +323,7 @@ FORMS = [
     ("resnet50", {"norm": "group"}),
     ("ecaresnet50d", {}),
     ("inception_v3", {}),
+    ("legacy_xception", {}),
     ("seresnet18", {}),
     ("resnetv2_18", {}),
     ("resnetv2_50d_gn", {"num_classes": 3}),

@@ -33,8 +33,20 @@ CHAOTIC = {
     "timm/mobilenetv3_large_100": 2.7e-4,
     "timm/ecaresnet50d": 1.2e-3,
 }
-QUICK = {"torchvision/resnet18", "torchvision/mobilenet_v2", "torchvision/googlenet", "torchvision/inception_v3"}
-QUICK_DOUBLE = {"torchvision/densenet121", "torchvision/mobilenet_v3_small", "timm/seresnet18", "timm/mobilenetv1_100"}
+QUICK = {
+    "torchvision/resnet18",
+    "torchvision/mobilenet_v2",
+    "torchvision/googlenet",
+    "torchvision/inception_v3",
+    "torchvision/squeezenet1_1",
+}
+QUICK_DOUBLE = {
+    "torchvision/densenet121",
+    "torchvision/shufflenet_v2_x0_5",
+    "torchvision/mobilenet_v3_small",
+    "timm/seresnet18",
+    "timm/mobilenetv1_100",
+}
 
 
 def published(models, quick):
