@@ -63,7 +63,7 @@ KERAS_IMAGES = {
     r"ResNet\d+": CAFFE,
     r"ResNet\d+V2": HALF,
     r"MobileNet.*": HALF,
-    r"(Inc|X)ception.*": HALF,
+    r"(Inc|X)ception.*|NASNet.*": HALF,
     r"DenseNet\d+": TORCH,
     r"EfficientNetB\d": TORCH,
 }

@@ -16,7 +16,8 @@ from kerascnn.weights import catalog, open_weights, tell
 # The families, in the order in which their models are listed.
 for _family in (
     "lenet", "alexnet", "nin", "vgg", "inception", "inception_v3", "resnet", "preact_resnet", "senet", "cifar_resnet",
-    "densenet", "xception", "squeezenet", "mobilenet", "mobilenet_v3", "shufflenet_v2", "efficientnet", "airbench",
+    "densenet", "xception", "squeezenet", "mobilenet", "mobilenet_v3", "shufflenet_v2", "efficientnet",
+    "nasnet", "airbench",
 ):  # fmt: skip
     importlib.import_module(f"kerascnn.models.{_family}")
 

@@ -46,6 +46,8 @@ OURS: dict[str, str] = {
     "EfficientNetB5":   "efficientnet_b5",
     "EfficientNetB6":   "efficientnet_b6",
     "EfficientNetB7":   "efficientnet_b7",
+    "NASNetMobile":     "nasnet_mobile",
+    "NASNetLarge":      "nasnet_large",
 }
 # fmt: on
 
@@ -142,6 +144,36 @@ def _xception(spec: Any) -> Rules:
         (r"stage(\d+)_block(\d+)_norm(\d)", lambda s, b, n: f"{sepconv(s, b, n)}_bn"),
         (r"stage(\d+)_block(\d+)_shortcut_conv", lambda s, b: f"conv2d_{strided.index((s, b)) + 1}"),
         (r"stage(\d+)_block(\d+)_shortcut_norm", lambda s, b: f"batch_normalization_{strided.index((s, b)) + 1}"),
+        (r"logits", lambda: "predictions"),
+    ]
+
+
+def _nasnet(spec: Any) -> Rules:
+    def cell(stage, block):
+        """The kind of a cell and its name: a number, which reductions behind the stem take, too."""
+        if block == 1:
+            at = {2: "stem_1", 3: "stem_2", 4: f"reduce_{spec.depths[0]}", 5: f"reduce_{sum(spec.depths[:2])}"}
+            return "reduction", at[stage]
+        return "normal", str(sum(spec.depths[: stage - 3]) + block - 2 + (stage > 3))
+
+    def separable(stage, block, part, n, norm=""):
+        kind, at = cell(stage, block)
+        part = "left4" if (kind, part) == ("reduction", "left5") else part  # so it is called there
+        return f"separable_conv_{(n + 1) // 2}{norm}_{kind}_{part}_{at}"
+
+    return [
+        (r"stem_conv", lambda: "stem_conv1"),
+        (r"stem_norm", lambda: "stem_bn1"),
+        (
+            r"stage(\d)_block(\d+)_(left\d|right\d)_conv(\d)",
+            lambda s, b, p, n: separable(s, b, p, n) + ("/depthwise" if n % 2 else "/pointwise"),
+        ),
+        (r"stage(\d)_block(\d+)_(left\d|right\d)_norm(\d)", lambda s, b, p, n: separable(s, b, p, n, "_bn")),
+        (r"stage(\d)_block(\d+)_input_conv", lambda s, b: "{}_conv_1_{}".format(*cell(s, b))),
+        (r"stage(\d)_block(\d+)_input_norm", lambda s, b: "{}_bn_1_{}".format(*cell(s, b))),
+        (r"stage(\d)_block(\d+)_adjust_conv(\d)", lambda s, b, n: f"adjust_conv_{n}_{cell(s, b)[1]}"),
+        (r"stage(\d)_block(\d+)_adjust_conv", lambda s, b: f"adjust_conv_projection_{cell(s, b)[1]}"),
+        (r"stage(\d)_block(\d+)_adjust_norm", lambda s, b: f"adjust_bn_{cell(s, b)[1]}"),
         (r"logits", lambda: "predictions"),
     ]
 
@@ -245,6 +277,7 @@ TABLES: dict[str, Callable[[Any], Rules]] = {
     "mobilenet": _mobilenet,
     "mobilenet_v3": _mobilenet_v3,
     "efficientnet": _efficientnet,
+    "nasnet": _nasnet,
 }
 
 # Layers that keras.applications has and no model of ours, as the beginnings of their names: preprocessing.

@@ -47,6 +47,7 @@ SMALL = {
     "mobilenet_v1_025": {},
     "mobilenet_v3_small_075": {},
     "efficientnet_b0": {},
+    "nasnet_mobile": {"model_args": "width=8, depths=(1, 1, 1)"},
     "airbench94": {"model_args": "widths=(8, 16, 16)", "image_size": 32, "learning_rate": 0.2},
 }
 HALF = {"mixed_bfloat16": tf.bfloat16, "mixed_float16": tf.float16}

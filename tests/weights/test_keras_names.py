@@ -28,6 +28,7 @@ QUICK = [
     ("MobileNetV2", 65, *wide(0.35)),
     ("MobileNetV3Small", 65, {}, {}),
     ("EfficientNetB0", 65, {}, {}),
+    ("NASNetMobile", 65, {}, {}),
 ]
 SLOW = [
     ("VGG16", 224, {}, {}),
@@ -54,6 +55,8 @@ SLOW = [
     ("EfficientNetB0", 224, {}, {}),
     ("EfficientNetB1", 97, {}, {}),
     *((f"EfficientNetB{n}", 64, {}, {}) for n in range(2, 8)),
+    ("NASNetMobile", 224, {}, {}),
+    ("NASNetLarge", 64, {}, {}),
 ]
 
 
