@@ -176,10 +176,10 @@ def norm(spec, x, *, zero_init=False, name):
     return layer(x)
 
 
-def activation(spec, x, act="spec", *, name):
+def activation(spec, x, act="spec", *, dtype=None, name):
     """The spec's activation, another by name, or None, where there is no convolution to give twice the filters."""
     act = _resolved(spec, act)
-    return _activate(x, "relu" if act == "maxout" else act, name=name)
+    return _activate(x, "relu" if act == "maxout" else act, dtype=dtype, name=name)
 
 
 def dense(spec, x, units, *, act="spec", name):
@@ -392,12 +392,12 @@ def classifier(spec, x):
     return logits(spec, pool(spec, x))
 
 
-def pool(spec, x):
+def pool(spec, x, *, dtype=None):
     """The average of each channel, its largest value, or both, one after the other."""
     average, largest = keras.layers.GlobalAveragePooling2D, keras.layers.GlobalMaxPooling2D
     if spec.pooling == "catavgmax":
         return keras.layers.Concatenate(name="pool")([average(name="pool_avg")(x), largest(name="pool_max")(x)])
-    return {"avg": average, "max": largest}[spec.pooling](name="pool")(x)
+    return {"avg": average, "max": largest}[spec.pooling](dtype=dtype, name="pool")(x)
 
 
 def logits(spec, x, *, name="logits"):
@@ -432,8 +432,8 @@ def _resolved(spec, act):
     return spec.activation if act == "spec" else act
 
 
-def _activate(x, act, *, name):
-    return x if act is None else ACTIVATIONS[act](tuple(range(1, len(x.shape) - 1)), name=name)(x)
+def _activate(x, act, *, dtype=None, name):
+    return x if act is None else ACTIVATIONS[act](tuple(range(1, len(x.shape) - 1)), dtype=dtype, name=name)(x)
 
 
 def _pad(spec, x, kernel, dilation, stride, margin, name):

@@ -180,6 +180,28 @@ class Maxout(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable(package="kerascnn")
+class ChannelShuffle(keras.layers.Layer):
+    """Deals the channels out: the first of each of `groups` equal groups, then the second of each, and so on."""
+
+    def __init__(self, groups, **kwargs):
+        super().__init__(**kwargs)
+        self.groups = groups
+
+    def call(self, inputs):
+        batch, height, width, channels = (
+            known or size for known, size in zip(inputs.shape, keras.ops.shape(inputs), strict=True)
+        )
+        x = keras.ops.reshape(inputs, (batch, height, width, self.groups, channels // self.groups))
+        return keras.ops.reshape(keras.ops.swapaxes(x, 3, 4), (batch, height, width, channels))
+
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
+    def get_config(self):
+        return {**super().get_config(), "groups": self.groups}
+
+
+@keras.saving.register_keras_serializable(package="kerascnn")
 class EfficientChannelAttention(keras.layers.Layer):
     """Weighs each channel by its own mean and those of its neighbours (ECA-Net, https://arxiv.org/abs/1910.03151).
 

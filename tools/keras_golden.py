@@ -24,8 +24,9 @@ def fill(model):
         rng, layer = np.random.default_rng(zlib.crc32(f"{layer}/{kind}".encode())), model.get_layer(layer)
         if isinstance(layer, keras.layers.Normalization):
             continue  # preprocessing, which ours has not
-        if kind == "kernel":  # He's scale, so that the signal neither dies nor blows up
-            inputs = value.shape[:2] if isinstance(layer, keras.layers.DepthwiseConv2D) else value.shape[:-1]
+        if kind.endswith("kernel"):  # He's scale, so that the signal neither dies nor blows up
+            own = isinstance(layer, keras.layers.DepthwiseConv2D) or kind == "depthwise_kernel"
+            inputs = value.shape[:2] if own else value.shape[:-1]
             filled = rng.standard_normal(value.shape) * np.sqrt(2 / np.prod(inputs))
         elif kind in ("gamma", "moving_variance"):
             # Smaller steps behind the many gates of MobileNetV3Large, which multiply roundings up to 1e-4 otherwise.

@@ -66,7 +66,7 @@ KERAS_IMAGES = {
     r"ResNet\d+": CAFFE,
     r"ResNet\d+V2": HALF,
     r"MobileNet.*": HALF,
-    r"Inception.*": HALF,
+    r"(Inc|X)ception.*|NASNet.*": HALF,
     r"DenseNet\d+": TORCH,
     r"EfficientNet(V2)?B\d": TORCH,
     r"EfficientNetV2[SML]": CENTRED,

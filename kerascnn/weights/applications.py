@@ -50,6 +50,9 @@ NAMES: dict[str, str] = {
     "preact_resnet": r"conv1_conv|conv\d_block\d+_((preact|\d)_bn|\d_conv)|post_bn|predictions",
     "inception_v3":  r"block\d+_\d+_conv|conv_7b(_bn)?|predictions",  # the others have numbers, which tell little
     "densenet":      r"conv1_(conv|bn)|conv\d_block\d+_\d_(conv|bn)|pool\d_(conv|bn)|bn|predictions",
+    "xception":      r"block\d+_(sep)?conv\d(_bn)?|predictions",
+    "nasnet":        r"stem_(conv|bn)1|(separable_conv_\d(_bn)?|(normal|reduction)_(conv|bn)_1)_\w+|"
+                     r"adjust_(conv_(1|2|projection)|bn)_\w+|predictions",
     "mobilenet":     r"conv1(_bn)?|conv_(dw|pw)_\d+(_bn)?|conv_preds|"
                      r"(bn_)?Conv1|Conv_1(_bn)?|(block_\d+|expanded_conv)_(expand|depthwise|project)(_BN)?|predictions",
     "mobilenet_v3":  r"conv(_1)?(_bn)?|conv_2|logits|"

@@ -53,8 +53,8 @@ class Checkpoint:
 
 # Families whose tensors timm names in another way than torchvision.
 TIMM_NAMING = (
-    "vgg", "preact_resnet", "nf_resnet", "senet", "regnet", "dpn", "mobilenet", "mobilenet_v3", "mobilenet_v4",
-    "mnasnet", "ghostnet", "efficientnet", "convnext",
+    "vgg", "xception", "preact_resnet", "nf_resnet", "senet", "regnet", "dpn", "mobilenet", "mobilenet_v3",
+    "mobilenet_v4", "mnasnet", "ghostnet", "efficientnet", "convnext",
 )  # fmt: skip
 
 # Timm's ports of TensorFlow's nets begin with tf_.

@@ -37,6 +37,8 @@ FORMS: dict[str, dict[str, dict[str, Any]]] = {
         "inception_v3":        INCEPTION,
         "inception_resnet_v2": INCEPTION,
         "densenet*[0-9]":      KERAS_NORM,
+        "xception":            {"padding": "same", "bn_epsilon": 1e-3, "bn_momentum": 0.99},
+        "nasnet_*":            {"pool_zeros": True, "bn_momentum": 0.9997},
         "mobilenet_v1*":       MOBILE | {"bn_momentum": 0.99},
         "mobilenet_v2*":       MOBILE,
         "mobilenet_v3*":       MOBILE,

@@ -33,6 +33,7 @@ OURS: dict[str, str] = {
     "DenseNet121":      "densenet121",
     "DenseNet169":      "densenet169",
     "DenseNet201":      "densenet201",
+    "Xception":         "xception",
     "MobileNet":        "mobilenet_v1",
     "MobileNetV2":      "mobilenet_v2",
     "MobileNetV3Large": "mobilenet_v3_large",
@@ -45,6 +46,8 @@ OURS: dict[str, str] = {
     "EfficientNetB5":   "efficientnet_b5",
     "EfficientNetB6":   "efficientnet_b6",
     "EfficientNetB7":   "efficientnet_b7",
+    "NASNetMobile":     "nasnet_mobile",
+    "NASNetLarge":      "nasnet_large",
     "EfficientNetV2B0": "efficientnet_v2_b0",
     "EfficientNetV2B1": "efficientnet_v2_b1",
     "EfficientNetV2B2": "efficientnet_v2_b2",
@@ -132,6 +135,57 @@ def _densenet(spec: Any) -> Rules:
         (r"stage(\d+)_transition_norm", lambda s: f"pool{s}_bn"),
         (r"stage(\d+)_transition_conv", lambda s: f"pool{s}_conv"),
         (r"stage\d+_norm", lambda: "bn"),
+        (r"logits", lambda: "predictions"),
+    ]
+
+
+def _xception(spec: Any) -> Rules:
+    numbers = _numbers(row.stride for row in spec.rows)
+    strided = [at for at, number in numbers.items() if spec.rows[number].stride > 1]
+
+    def sepconv(stage, block, n):
+        return f"block{numbers[stage, block] + 2}_sepconv{(n + 1) // 2}"
+
+    return [
+        (r"stem_conv(\d)", lambda n: f"block1_conv{n}"),
+        (r"stem_norm(\d)", lambda n: f"block1_conv{n}_bn"),
+        (
+            r"stage(\d+)_block(\d+)_conv(\d)",
+            lambda s, b, n: sepconv(s, b, n) + ("/depthwise" if n % 2 else "/pointwise"),
+        ),
+        (r"stage(\d+)_block(\d+)_norm(\d)", lambda s, b, n: f"{sepconv(s, b, n)}_bn"),
+        (r"stage(\d+)_block(\d+)_shortcut_conv", lambda s, b: f"conv2d_{strided.index((s, b)) + 1}"),
+        (r"stage(\d+)_block(\d+)_shortcut_norm", lambda s, b: f"batch_normalization_{strided.index((s, b)) + 1}"),
+        (r"logits", lambda: "predictions"),
+    ]
+
+
+def _nasnet(spec: Any) -> Rules:
+    def cell(stage, block):
+        """The kind of a cell and its name: a number, which reductions behind the stem take, too."""
+        if block == 1:
+            at = {2: "stem_1", 3: "stem_2", 4: f"reduce_{spec.depths[0]}", 5: f"reduce_{sum(spec.depths[:2])}"}
+            return "reduction", at[stage]
+        return "normal", str(sum(spec.depths[: stage - 3]) + block - 2 + (stage > 3))
+
+    def separable(stage, block, part, n, norm=""):
+        kind, at = cell(stage, block)
+        part = "left4" if (kind, part) == ("reduction", "left5") else part  # so it is called there
+        return f"separable_conv_{(n + 1) // 2}{norm}_{kind}_{part}_{at}"
+
+    return [
+        (r"stem_conv", lambda: "stem_conv1"),
+        (r"stem_norm", lambda: "stem_bn1"),
+        (
+            r"stage(\d)_block(\d+)_(left\d|right\d)_conv(\d)",
+            lambda s, b, p, n: separable(s, b, p, n) + ("/depthwise" if n % 2 else "/pointwise"),
+        ),
+        (r"stage(\d)_block(\d+)_(left\d|right\d)_norm(\d)", lambda s, b, p, n: separable(s, b, p, n, "_bn")),
+        (r"stage(\d)_block(\d+)_input_conv", lambda s, b: "{}_conv_1_{}".format(*cell(s, b))),
+        (r"stage(\d)_block(\d+)_input_norm", lambda s, b: "{}_bn_1_{}".format(*cell(s, b))),
+        (r"stage(\d)_block(\d+)_adjust_conv(\d)", lambda s, b, n: f"adjust_conv_{n}_{cell(s, b)[1]}"),
+        (r"stage(\d)_block(\d+)_adjust_conv", lambda s, b: f"adjust_conv_projection_{cell(s, b)[1]}"),
+        (r"stage(\d)_block(\d+)_adjust_norm", lambda s, b: f"adjust_bn_{cell(s, b)[1]}"),
         (r"logits", lambda: "predictions"),
     ]
 
@@ -267,10 +321,12 @@ TABLES: dict[str, Callable[[Any], Rules]] = {
     "preact_resnet": _preact_resnet,
     "inception_v3": _inception_v3,
     "densenet": _densenet,
+    "xception": _xception,
     "mobilenet": _mobilenet,
     "mobilenet_v3": _mobilenet_v3,
     "efficientnet": _efficientnet,
     "convnext": _convnext,
+    "nasnet": _nasnet,
 }
 
 # Layers that keras.applications has and no model of ours, as the beginnings of their names: preprocessing.
@@ -280,6 +336,11 @@ UNUSED: tuple[str, ...] = ("normalization", *(f"convnext_{size}_prestem" for siz
 # Layers that have no name of their own, which Keras numbers by how many of their class were made before; in assign's
 # tensors from 1 on, as in the published files, whichever number the first has.
 AUTOMATIC = re.compile(r"(conv2d|batch_normalization)(?:_(\d+))?")
+
+# The two kernels of a separable convolution, which are two layers here.
+SEPARABLE = {
+    "kernel": "depthwise/kernel", "depthwise_kernel": "depthwise/kernel", "pointwise_kernel": "pointwise/kernel",
+}  # fmt: skip
 
 
 def kind_today(kind: str) -> str:
@@ -311,9 +372,14 @@ def assign(
         raise ValueError(f"{source} does not fit {model.name}: keras.applications has no model of its family")
     rules = TABLES[variant.family](registry.override(variant, model.overrides))
     renamed = from_one({layer for layer, _ in tensors})
+    separable = {layer for layer, kind in tensors if kind == "pointwise_kernel"}
+
+    def key(layer, kind):
+        return f"{renamed[layer]}/{SEPARABLE.get(kind, kind) if layer in separable else kind_today(kind)}"
+
     return names.assign(
         model,
-        {f"{renamed[layer]}/{kind_today(kind)}": tensor for (layer, kind), tensor in tensors.items()},
+        {key(*name): tensor for name, tensor in tensors.items()},
         rules,
         source,
         key=lambda layer, weight: f"{layer}/{weight}",

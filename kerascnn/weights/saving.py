@@ -29,7 +29,7 @@ FREE = {
 
 # Models, by their names or their families, that timm does not have.
 ABSENT = ("*_cifar", "resnet10", "mobilenet_v1_*", "se_mobilenet_*", "mnasnet1_3")
-ABSENT_FAMILIES = ("alexnet", "inception")
+ABSENT_FAMILIES = ("alexnet", "inception", "squeezenet", "shufflenet_v2")
 
 # Families whose classifier is a 1x1 convolution in timm.
 CONVOLUTIONAL_HEADS = ("preact_resnet", "dpn")

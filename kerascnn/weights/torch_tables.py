@@ -281,6 +281,100 @@ def _senet(spec: Any) -> Rules:
     ]
 
 
+def _xception(spec: Any) -> Rules:
+    blocks = _blocks(row.stride for row in spec.rows)
+    if spec.form != "plain":
+        return _aligned_xception(spec, blocks)
+
+    def block(stage, block):
+        return blocks[stage, block] + 1
+
+    def conv(stage, number, n):
+        k = block(stage, number)
+        if k == len(blocks):  # the last is no block there
+            return f"conv{(n + 1) // 2 + 2}." + ("conv1" if n % 2 else "pointwise")
+        return f"block{k}.rep.{place(k, n)}." + ("conv1" if n % 2 else "pointwise")
+
+    def norm(stage, number, n):
+        k = block(stage, number)
+        return f"bn{n // 2 + 2}" if k == len(blocks) else f"block{k}.rep.{place(k, n) + 1}"
+
+    def place(k, n):  # of activation, convolution and norm in turn, but that the first block begins without the first
+        return 3 * ((n + 1) // 2) - (3 if k == 1 else 2)
+
+    return [
+        (r"stem_conv(\d)", lambda n: f"conv{n}"),
+        (r"stem_norm(\d)", lambda n: f"bn{n}"),
+        (r"stage(\d+)_block(\d+)_conv(\d)", conv),
+        (r"stage(\d+)_block(\d+)_norm(\d)", norm),
+        (r"stage(\d+)_block(\d+)_shortcut_conv", lambda s, b: f"block{block(s, b)}.skip"),
+        (r"stage(\d+)_block(\d+)_shortcut_norm", lambda s, b: f"block{block(s, b)}.skipbn"),
+        (r"logits", lambda: "fc"),
+    ]
+
+
+def _aligned_xception(spec, blocks):
+    preact = spec.form == "preact"
+
+    def part(kind):
+        def rule(stage, block, n):
+            half = "dw" if n % 2 else "pw"
+            return f"blocks.{blocks[stage, block]}.stack.conv{(n + 1) // 2}.{kind}_{half}"
+
+        return rule
+
+    def ahead(stage, block, n):  # the norm of a preact net counts with what is behind it
+        return f"blocks.{blocks[stage, block]}.stack.conv{n // 2 + 1}.norm"
+
+    tail = {"conv": "", "norm": None} if preact else {"conv": ".conv", "norm": ".bn"}
+    return [
+        (r"stem_conv2", lambda: f"stem.1{tail['conv']}"),
+        (r"stem_(conv|norm)(\d)", lambda k, n: f"stem.{n - 1}.{BN[k]}"),
+        (r"stage(\d+)_block(\d+)_preact_norm", lambda s, b: f"blocks.{blocks[s, b]}.norm"),
+        (r"stage(\d+)_block(\d+)_conv(\d)", part("conv")),
+        (r"stage(\d+)_block(\d+)_norm(\d)", ahead if preact else part("bn")),
+        (r"stage(\d+)_block(\d+)_shortcut_(conv|norm)", lambda s, b, k: f"blocks.{blocks[s, b]}.shortcut{tail[k]}"),
+        (r"logits", lambda: "head.fc"),
+    ]
+
+
+def _squeezenet(spec: Any) -> Rules:
+    before = [0, 0, *(1 + sum(map(len, spec.squeezes[:i])) + i for i in range(len(spec.squeezes)))]
+    parts = {"1": "squeeze", "2a": "expand1x1", "2b": "expand3x3"}
+    return [
+        (r"stage1_conv1", lambda: "features.0"),
+        (
+            r"stage(\d+)_block(\d+)_conv(?:(1)|(2[ab]))",
+            lambda s, b, one, two: f"features.{before[s] + b + 1}.{parts[two or str(one)]}",
+        ),
+        (r"logits", lambda: "classifier.1"),
+    ]
+
+
+def _shufflenet_v2(spec: Any) -> Rules:
+    # In a Sequential with norms and activations; the depthwise convolutions have no activation behind them.
+    places = {("1", "conv"): (0, 2), ("1", "norm"): (1, 3), ("2", "conv"): (0, 3, 5), ("2", "norm"): (1, 4, 6)}
+    ends = {"conv": 0, "norm": 1}
+    return [
+        (r"stem_(conv|norm)", lambda k: f"conv1.{ends[k]}"),
+        (
+            r"stage(\d+)_block(\d+)_branch(\d)_(conv|norm)(\d)",
+            lambda s, b, i, k, n: f"stage{s}.{b - 1}.branch{i}.{places[str(i), k][n - 1]}",
+        ),
+        (r"head_(conv|norm)", lambda k: f"conv5.{ends[k]}"),
+        (r"logits", lambda: "fc"),
+    ]
+
+
+def _blocks(strides):
+    """The number of a block, from 0 on, by our (stage, block), where a stride ends the stem's stage."""
+    stage, block, numbers = 1, 0, {}
+    for number, stride in enumerate(strides):
+        stage, block = (stage + 1, 1) if stride > 1 else (stage, block + 1)
+        numbers[stage, block] = number
+    return numbers
+
+
 # What timm calls the convolutions of a mobile block, in their order, by the block's kind and our number. Norms are
 # numbered.
 PARTS = {
@@ -584,6 +678,9 @@ TABLES: dict[str, dict[str, Callable[[Any], Rules]]] = {
     "regnet": {"torchvision": _torchvision_regnet, "timm": _timm_regnet},
     "densenet": {"torchvision": _densenet},
     "dpn": {"timm": _dpn},
+    "xception": {"timm": _xception},
+    "squeezenet": {"torchvision": _squeezenet},
+    "shufflenet_v2": {"torchvision": _shufflenet_v2},
     "mobilenet": {"torchvision": _torchvision_mobilenet, "timm": _timm_mobilenet},
     "mobilenet_v3": {"torchvision": _torchvision_mobilenet_v3, "timm": _timm_mobilenet_v3},
     "mobilenet_v4": {"timm": _mobilenet_v4},

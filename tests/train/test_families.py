@@ -44,6 +44,9 @@ SMALL = {
     "regnet_x_200mf": {},
     "densenet_bc100_cifar": {"model_args": "depths=(4, 4, 4)"},
     "dpn48b": {"model_args": "depths=(1, 1, 1, 1)"},
+    "xception": {"model_args": "middle=1"},
+    "squeezenet1_1": {"model_args": "dropout=0.0", "image_size": 32, **ADAM},
+    "shufflenet_v2_x0_5": {},
     "mobilenet_v1_025": {},
     "mobilenet_v3_small_075": {},
     "mobilenet_v4_conv_small_035": {},
@@ -51,6 +54,7 @@ SMALL = {
     "ghostnet_050": {},
     "efficientnet_b0": {},
     "convnext_atto": {"model_args": "depths=(1, 1, 1, 1), layer_scale=0.1", **ADAM},
+    "nasnet_mobile": {"model_args": "width=8, depths=(1, 1, 1)"},
     "airbench94": {"model_args": "widths=(8, 16, 16)", "image_size": 32, "learning_rate": 0.2},
 }
 HALF = {"mixed_bfloat16": tf.bfloat16, "mixed_float16": tf.float16}

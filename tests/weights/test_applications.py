@@ -33,6 +33,9 @@ SLOW = [
     ("VGG19", 224, {}, {}),
     *((f"ResNet{depth}", 65, {}, {}) for depth in ("50", "101", "152", "50V2", "101V2", "152V2")),
     ("InceptionV3", 75, {}, {}),
+    ("Xception", 71, {}, {}),
+    ("NASNetMobile", 65, {}, {}),
+    ("NASNetLarge", 64, {}, {}),
     ("InceptionResNetV2", 75, {}, {}),
     *((f"DenseNet{depth}", 65, {}, {}) for depth in (121, 169, 201)),
     *(("MobileNet", 64, *wide(alpha)) for alpha in (0.5, 0.75, 1.0)),
@@ -57,6 +60,8 @@ PREPARE = {
     "resnet": keras.applications.resnet50.preprocess_input,
     "preact_resnet": keras.applications.resnet_v2.preprocess_input,
     "inception_v3": keras.applications.inception_v3.preprocess_input,
+    "xception": keras.applications.xception.preprocess_input,
+    "nasnet": keras.applications.nasnet.preprocess_input,
     "densenet": keras.applications.densenet.preprocess_input,
     "mobilenet": keras.applications.mobilenet.preprocess_input,
     "mobilenet_v3": keras.applications.mobilenet_v2.preprocess_input,  # `published` leaves its own out

@@ -23,12 +23,14 @@ QUICK = [
     ("ResNet50V2", 65, {}, {}),
     ("InceptionV3", 75, {}, {}),
     ("DenseNet121", 65, {}, {}),
+    ("Xception", 71, {}, {}),
     ("MobileNet", 64, *wide(0.25)),
     ("MobileNetV2", 65, *wide(0.35)),
     ("MobileNetV3Small", 65, {}, {}),
     ("EfficientNetB0", 65, {}, {}),
     ("ConvNeXtTiny", 65, {}, {}),
     ("EfficientNetV2B0", 65, {}, {}),
+    ("NASNetMobile", 65, {}, {}),
 ]
 SLOW = [
     ("VGG16", 224, {}, {}),
@@ -42,6 +44,7 @@ SLOW = [
     ("InceptionResNetV2", 97, {}, {}),
     ("DenseNet169", 97, {}, {}),
     ("DenseNet201", 64, {}, {}),
+    ("Xception", 96, {}, {}),
     ("MobileNet", 224, {}, {}),
     *(("MobileNet", 64, *wide(alpha)) for alpha in (0.5, 0.75)),
     ("MobileNetV2", 224, {}, {}),
@@ -57,6 +60,8 @@ SLOW = [
     ("ConvNeXtTiny", 224, {}, {}),
     *((f"ConvNeXt{size}", 64, {}, {}) for size in ("Small", "Base", "Large", "XLarge")),
     *((f"EfficientNetV2{size}", 64, {}, {}) for size in ("B1", "B2", "B3", "S", "M", "L")),
+    ("NASNetMobile", 224, {}, {}),
+    ("NASNetLarge", 64, {}, {}),
 ]
 
 

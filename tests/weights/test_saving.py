@@ -32,6 +32,7 @@ QUICK = {
     "ghostnet_050", "tf_efficientnetv2_b0",
     "convnext_atto", "inception_next_atto", "inception_v3",
     "skresnet18", "nf_resnet26", "dpn48b", "regnetx_002",
+    "legacy_xception",
 }  # fmt: skip
 SIDE = 80
 
@@ -325,6 +326,7 @@ FORMS = [
     ("resnet50", {"norm": "group"}),
     ("ecaresnet50d", {}),
     ("inception_v3", {}),
+    ("legacy_xception", {}),
     ("seresnet18", {}),
     ("resnetv2_18", {}),
     ("resnetv2_50d_gn", {"num_classes": 3}),
