@@ -54,8 +54,8 @@ KERAS_TOP1 = {
     "EfficientNetB7": 84.3,
 }  # fmt: skip
 
-# How keras.applications prepares images, by the beginning of the class: (mean, std, BGR). EfficientNets and ConvNeXts do
-# it inside.
+# How keras.applications prepares images, by the beginning of the class: (mean, std, BGR). EfficientNets and ConvNeXts
+# do it inside.
 CAFFE = ((103.939 / 255, 116.779 / 255, 123.68 / 255)[::-1], (1 / 255,) * 3, True)
 HALF = ((0.5,) * 3, (0.5,) * 3, False)
 TORCH = (catalog.IMAGENET_MEAN, catalog.IMAGENET_STD, False)

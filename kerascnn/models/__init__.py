@@ -16,7 +16,8 @@ from kerascnn.weights import catalog, open_weights, tell
 # The families, in the order in which their models are listed.
 for _family in (
     "lenet", "alexnet", "nin", "vgg", "inception", "resnet", "preact_resnet", "senet", "cifar_resnet", "densenet",
-    "mobilenet", "mobilenet_v3", "efficientnet", "convnext", "airbench",
+    "mobilenet", "mobilenet_v3", "efficientnet", "convnext",
+    "repvgg", "airbench",
 ):  # fmt: skip
     importlib.import_module(f"kerascnn.models.{_family}")
 

@@ -52,7 +52,7 @@ class Checkpoint:
 
 
 # Families whose tensors timm names in another way than torchvision.
-TIMM_NAMING = ("vgg", "preact_resnet", "senet", "mobilenet", "mobilenet_v3", "efficientnet", "convnext")
+TIMM_NAMING = ("vgg", "preact_resnet", "senet", "mobilenet", "mobilenet_v3", "efficientnet", "convnext", "repvgg")
 
 # Timm's ports of TensorFlow's nets begin with tf_.
 TF: dict[str, Any] = {"padding": "same", "bn_epsilon": 1e-3}

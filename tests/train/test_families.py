@@ -43,6 +43,7 @@ SMALL = {
     "mobilenet_v1_025": {},
     "mobilenet_v3_small_075": {},
     "efficientnet_b0": {},
+    "repvgg_a0": {"model_args": "depths=(1, 1, 1, 1), widths=(16, 16, 32, 64)"},
     "convnext_atto": {"model_args": "depths=(1, 1, 1, 1), layer_scale=0.1", **ADAM},
     "airbench94": {"model_args": "widths=(8, 16, 16)", "image_size": 32, "learning_rate": 0.2},
 }

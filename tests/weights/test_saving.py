@@ -29,6 +29,7 @@ TIMM = {full.removeprefix("timm/"): facts["tensors"] for full, facts in PUBLISHE
 QUICK = {
     "resnet18", "resnetv2_18", "legacy_seresnet18", "densenet121", "mobilenetv1_100", "mobilenetv2_035",
     "mobilenetv3_small_075", "efficientnet_b0", "ecaresnet50d", "convnext_atto", "inception_next_atto",
+    "repvgg_a0",
 }  # fmt: skip
 SIDE = 64
 

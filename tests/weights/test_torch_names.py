@@ -35,7 +35,7 @@ CHAOTIC = {
 }
 QUICK = {"torchvision/resnet18", "torchvision/mobilenet_v2", "torchvision/googlenet"}
 QUICK_DOUBLE = {"torchvision/densenet121", "torchvision/mobilenet_v3_small", "timm/seresnet18", "timm/mobilenetv1_100"}
-QUICK_DOUBLE |= {"timm/convnextv2_atto", "timm/inception_next_atto"}
+QUICK_DOUBLE |= {"timm/convnextv2_atto", "timm/inception_next_atto", "timm/repvgg_a0"}
 
 
 def published(models, quick):
