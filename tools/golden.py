@@ -32,6 +32,7 @@ def fill(model):
 
     The signal neither dies nor blows up. What ends a residual branch is quartered, or deep sums would grow until
     rounding decides: a norm without an activation behind it, or a convolution without a norm in a net that has norms.
+    Branches that no shortcut passes are halved, so that what they add up to stays alive.
     """
     names = {layer.name for layer in model.layers}
     normed = any("norm" in name for name in names)
@@ -49,7 +50,7 @@ def fill(model):
             else:
                 value = 0.1 * rng.standard_normal(weight.shape)
             if ends and weight.name in ("kernel", "gamma") and layer.name != "logits":
-                value /= 4
+                value /= 2 if "_branch" in layer.name else 4
             weight.assign(value.astype("float32"))
     return model
 

@@ -16,8 +16,9 @@ from kerascnn.weights import catalog, open_weights, tell
 # The families, in the order in which their models are listed.
 for _family in (
     "lenet", "alexnet", "nin", "vgg", "squeezenet", "inception", "inception_v3", "xception", "resnet",
-    "preact_resnet", "nf_resnet", "senet", "cifar_resnet", "regnet", "densenet", "dpn", "nasnet", "mobilenet",
-    "mobilenet_v3", "mobilenet_v4", "mnasnet", "shufflenet_v2", "ghostnet", "efficientnet", "convnext", "airbench",
+    "preact_resnet", "nf_resnet", "senet", "cifar_resnet", "regnet", "densenet", "dpn", "repvgg", "nasnet",
+    "mobilenet", "mobilenet_v3", "mobilenet_v4", "mnasnet", "shufflenet_v2", "ghostnet", "efficientnet", "convnext",
+    "airbench",
 ):  # fmt: skip
     importlib.import_module(f"kerascnn.models.{_family}")
 

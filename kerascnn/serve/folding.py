@@ -1,17 +1,21 @@
-"""A model for inference alone: batch norm folded into convolutions, what only training needs left out.
+"""A model for inference alone: norms folded into convolutions, branches added up, what only training needs left out.
 
 At test time a batch norm is a scale and a shift for each channel, which the kernel and the bias of the convolution
-ahead of it, or behind it, can take over. The result is a Keras model like the one it comes from, without weights in
-common with it; kerascnn/serve/freezing.py makes a graph of it.
+ahead of it, or behind it, can take over. A sum of convolutions of the same map is one convolution. The result is a
+Keras model like the one it comes from, without weights in common with it; kerascnn/serve/freezing.py makes a graph of
+it.
 """
 
+import dataclasses
+import functools
 from collections import Counter
 from collections.abc import Callable
+from typing import Any
 
 import keras
 import numpy as np
 
-from kerascnn.layers import DropBlock, DropConnectDense, DropPath, StandardizedConv2D
+from kerascnn.layers import DropBlock, DropConnectDense, DropPath, LayerScale, StandardizedConv2D
 
 PRECISIONS = ("float32", "bfloat16")
 
@@ -61,9 +65,11 @@ def fold(model: keras.Model, *, precision: str = "float32") -> keras.Model:
 
     Batch norm becomes part of the convolution (depthwise, grouped, separable, transposed too) or fully connected layer
     ahead of it, where nothing else reads what that gives; or of the one behind it, where nothing lies between but an
-    average over whole maps, and nothing is padded. A kernel that is
-    standardised becomes a plain one. Dropout, noise and identities are left out. A layer that is not
-    known stays as it is, and so does one that is called more than once. Models within the model are folded, too.
+    average over whole maps, and nothing is padded. So does a LayerScale. Where convolutions of the same map are added,
+    and the map itself, or its batch norm, with them, the one with the largest kernel takes over the others, as RepVGG
+    has it (https://arxiv.org/abs/2101.03697). A standardised kernel becomes a plain one. Dropout, noise and
+    identities are left out. A layer that is not known stays as it is, and so does one that is called more than once.
+    Models within the model are folded, too.
 
     Args:
       model: any functional or sequential Keras model. It is not changed.
@@ -175,7 +181,7 @@ class Readers:
 
 def _fold(model, dtype, last):
     sketched = sketch(model)
-    skipped, folded = _plan(sketched)
+    skipped, folded, left = _plan(sketched)
     float32 = _last_notes(sketched)
     made: dict[int, keras.Operation] = {}  # by the id of the layer that it stands for
 
@@ -183,6 +189,10 @@ def _fold(model, dtype, last):
         if note in skipped:
             return inputs[0]
         layer = note.layer
+        if note in left:
+            inputs = ([inputs[0][i] for i in left[note]],)
+            if len(left[note]) == 1:
+                return inputs[0][0]
         if id(layer) in made:
             return made[id(layer)](*inputs, **options)
         kept = "float32" if isinstance(layer, PREPROCESSING) else last if note in float32 else dtype
@@ -200,7 +210,10 @@ def _fold(model, dtype, last):
 
 
 def _plan(sketched):
-    """(the notes to leave out, by note the changes of a linear layer's kernel and bias, in their order)."""
+    """What changes: notes to leave out, changes of kernels and biases in their order, and what sums still add.
+
+    The changes are by the note of a linear layer, and the numbers of inputs by that of a sum.
+    """
     notes, readers = notes_of(sketched), Readers(sketched)
     calls = Counter(id(note.layer) for note in notes)
     skipped, folded = set(), {}
@@ -213,20 +226,130 @@ def _plan(sketched):
             skipped.add(note)
             readers.skip(note)
     for note in notes:
-        if type(note.layer) is not keras.layers.BatchNormalization:
-            continue
-        if note.layer.axis not in (-1, len(note.input.shape) - 1):
+        if not _is_scale(note):
             continue
         before, after = readers.maker(note.input), _behind(note, readers)
         if alone(before) and _gives_outputs(before.layer) and readers.of(note.input) == [note]:
-            folded.setdefault(before, []).append((_scale_outputs, note.layer))
+            folded.setdefault(before, []).append(functools.partial(_scale_outputs, norm=note.layer))
         elif alone(after) and _takes_inputs(after.layer):
-            folded.setdefault(after, []).append((_scale_inputs, note.layer))
+            folded.setdefault(after, []).append(functools.partial(_scale_inputs, norm=note.layer))
         else:
             continue
         skipped.add(note)
         readers.skip(note)
-    return skipped, folded
+    left = {}
+    for note in notes:
+        if type(note.layer) is keras.layers.Add:
+            branches = [_branch(tensor, note, readers, alone) for tensor in note.input]
+            lead, taken = _merge(branches, note.input)
+            if taken:
+                left[note] = [i for i in range(len(branches)) if i not in taken]
+                skipped.update(branches[i].note for i in taken if branches[i].note)
+                for i in taken:
+                    add = functools.partial(_add_branch, branch=branches[i], into=branches[lead], folded=folded)
+                    folded.setdefault(branches[lead].note, []).append(add)
+    return skipped, folded, left
+
+
+def _is_scale(note):
+    """Whether the note multiplies channels, which are last, and adds to them, with nothing else at test time."""
+    if type(note.layer) is LayerScale:
+        return True
+    return type(note.layer) is keras.layers.BatchNormalization and note.layer.axis in (-1, len(note.input.shape) - 1)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Branch:
+    """A branch of a sum as a convolution: of which map, where its first tap lies, how far apart taps and outputs are.
+
+    `note` is that of the convolution, or of the norm that stands for one; None for the map itself.
+    """
+
+    note: Note | None
+    source: Any
+    start: tuple[int, ...] = (0, 0)
+    size: tuple[int, ...] = (1, 1)
+    dilation: tuple[int, ...] = (1, 1)
+    strides: tuple[int, ...] = (1, 1)
+
+    @property
+    def convolves(self):
+        return self.note is not None and _has_kernel(self.note.layer)
+
+    def taps(self, other):
+        """Which rows and which columns of this kernel those of another are; None where it has no such."""
+        found = []
+        axes = (self.start, self.size, self.dilation, other.start, other.size, other.dilation)
+        for start, size, step, other_start, other_size, other_step in zip(*axes, strict=True):
+            places = [other_start - start + i * other_step for i in range(other_size)]
+            if any(place % step or not 0 <= place // step < size for place in places):
+                return None
+            found.append([place // step for place in places])
+        return np.ix_(*found)
+
+
+def _branch(tensor, total, readers, alone):
+    """What a sum adds as a _Branch: the tensor itself where it is neither a convolution nor a norm."""
+    note = readers.maker(tensor)
+    itself = _Branch(None, readers.source(tensor))
+    if note is None or len(tensor.shape) != 4 or readers.of(tensor) != [total]:
+        return itself
+    if _is_scale(note):
+        return _Branch(note, readers.source(note.input))
+    layer = note.layer
+    if not alone(note) or type(layer) not in (keras.layers.Conv2D, keras.layers.DepthwiseConv2D):
+        return itself
+    if not _gives_outputs(layer) or getattr(layer, "depth_multiplier", 1) != 1:
+        return itself
+    source, size, strides, dilation = note.input, layer.kernel_size, layer.strides, layer.dilation_rate
+    start = (0, 0)
+    if layer.padding == "same":
+        sides = source.shape[1:3]
+        if None in sides and max(size) > 1 and max(strides) > 1:
+            return itself  # the padding depends on the size
+        extents = [step * (taps - 1) + 1 for step, taps in zip(dilation, size, strict=True)]
+        start = tuple(
+            -(max(extent - (stride if side is None else (side - 1) % stride + 1), 0) // 2)
+            for extent, stride, side in zip(extents, strides, sides, strict=True)
+        )
+    padding = readers.maker(source)
+    if padding is not None and type(padding.layer) is keras.layers.ZeroPadding2D:
+        if layer.padding == "same" or padding.layer.data_format != "channels_last":
+            return itself
+        start = tuple(-before for before, _ in padding.layer.padding)
+        source = padding.input
+    elif padding is not None and type(padding.layer) is keras.layers.MaxPooling2D:  # of single pixels: strides alone
+        pool = padding.layer
+        if tuple(size) == (1, 1) == tuple(pool.pool_size) and pool.data_format == "channels_last":
+            strides = [one * other for one, other in zip(strides, pool.strides, strict=True)]
+            source = padding.input
+    return _Branch(note, readers.source(source), start, tuple(size), tuple(dilation), tuple(strides))
+
+
+def _merge(branches, tensors):
+    """(the branch that takes over others, which these are), as numbers; none where nothing can be taken over."""
+    best = (None, [])
+    for lead, branch in enumerate(branches):
+        if branch.convolves:
+            shape = tensors[lead].shape
+            fits = [
+                i
+                for i, other in enumerate(branches)
+                if i != lead and tensors[i].shape == shape and _takes(branch, other)
+            ]
+            best = max(best, (lead, fits), key=lambda found: len(found[1]))
+    return best
+
+
+def _takes(lead, other):
+    """Whether the kernel of a branch can take over another branch."""
+    if lead.source is not other.source or lead.strides != other.strides or lead.taps(other) is None:
+        return False
+    layer = lead.note.layer
+    if other.convolves:
+        same = type(layer) is type(other.note.layer)
+        return same and getattr(layer, "groups", 1) == getattr(other.note.layer, "groups", 1)
+    return True
 
 
 def _is_identity(layer):
@@ -257,8 +380,11 @@ def _takes_inputs(layer):
     return inputs is not None and getattr(layer, "groups", 1) == 1 and unpadded
 
 
-def scale_and_shift(norm: keras.layers.BatchNormalization) -> tuple[np.ndarray, np.ndarray]:
-    """What a batch norm multiplies with at test time, and what it adds: float64 [channels] each."""
+def scale_and_shift(norm: keras.layers.BatchNormalization | LayerScale) -> tuple[np.ndarray, np.ndarray]:
+    """What a batch norm, or a scale, multiplies with at test time, and what it adds: float64 [channels] each."""
+    if isinstance(norm, LayerScale):
+        scale = np.float64(keras.ops.convert_to_numpy(norm.scale))
+        return scale, np.zeros_like(scale)
     mean, variance = (np.float64(keras.ops.convert_to_numpy(v)) for v in (norm.moving_mean, norm.moving_variance))
     scale = 1 / np.sqrt(variance + norm.epsilon)
     if norm.scale:
@@ -269,15 +395,43 @@ def scale_and_shift(norm: keras.layers.BatchNormalization) -> tuple[np.ndarray, 
     return scale, shift
 
 
-def _scale_outputs(layer, kernel, bias, scale, shift):
+def _scale_outputs(layer, kernel, bias, *, norm):
+    scale, shift = scale_and_shift(norm)
     axes = np.atleast_1d(LINEAR[type(layer)][1])
     return kernel * scale.reshape(_sides(kernel, axes)), bias * scale + shift
 
 
-def _scale_inputs(layer, kernel, bias, scale, shift):
+def _scale_inputs(layer, kernel, bias, *, norm):
+    scale, shift = scale_and_shift(norm)
     axis = LINEAR[type(layer)][2]
     bias = bias + np.tensordot(kernel, shift, (axis, 0)).reshape(-1, len(bias)).sum(0)
     return kernel * scale.reshape(_sides(kernel, [axis])), bias
+
+
+def _add_branch(layer, kernel, bias, *, branch, into, folded):
+    """Adds another branch's kernel and bias; a norm, and the map itself, are convolutions of single pixels."""
+    if branch.convolves:
+        more, shift = _changed(branch.note.layer, folded.get(branch.note, ()))
+    else:
+        scale, shift = scale_and_shift(branch.note.layer) if branch.note else (np.ones(len(bias)), 0)
+        more = np.zeros((1, 1, *kernel.shape[2:]))
+        outputs = np.arange(len(bias))
+        inputs = outputs if isinstance(layer, keras.layers.DepthwiseConv2D) else outputs % kernel.shape[2]
+        more[0, 0, inputs, 0 if isinstance(layer, keras.layers.DepthwiseConv2D) else outputs] = scale
+    kernel = kernel.copy()
+    kernel[into.taps(branch)] += more
+    return kernel, bias + shift
+
+
+def _changed(layer, changes):
+    """The kernel and the bias of a linear layer after some changes, float64."""
+    weights = {name: np.float64(value) for name, value in _weights(layer).items()}
+    kernel = weights[LINEAR[type(layer)][0]]
+    outputs = np.atleast_1d(LINEAR[type(layer)][1])
+    bias = weights.get("bias", np.zeros(np.prod([kernel.shape[axis] for axis in outputs])))
+    for change in changes:
+        kernel, bias = change(layer, kernel, bias)
+    return kernel, bias
 
 
 def _sides(kernel, axes):
@@ -330,12 +484,14 @@ def _values(layer):
     return [kernel] if layer.bias is None else [kernel, keras.ops.convert_to_numpy(layer.bias)]
 
 
+def _weights(layer):
+    """The same by their names."""
+    return {variable.name: value for variable, value in zip(layer.weights, _values(layer), strict=False)}
+
+
 def _assign(new, layer, changes):
     """The weights of a linear layer, changed by the batch norms that it takes over."""
-    weights = {variable.name: np.float64(value) for variable, value in zip(layer.weights, _values(layer), strict=False)}
-    name = LINEAR[type(layer)][0]
-    kernel, bias = weights[name], weights.get("bias", np.zeros(new.bias.shape))
-    for change, norm in changes:
-        kernel, bias = change(layer, kernel, bias, *scale_and_shift(norm))
+    weights = _weights(layer)
+    kernel, bias = _changed(layer, changes)
     for variable in new.weights:
-        variable.assign({**weights, name: kernel, "bias": bias}[variable.name])
+        variable.assign({**weights, LINEAR[type(layer)][0]: kernel, "bias": bias}[variable.name])

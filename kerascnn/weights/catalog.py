@@ -53,7 +53,7 @@ class Checkpoint:
 
 # Families whose tensors timm names in another way than torchvision.
 TIMM_NAMING = (
-    "vgg", "xception", "preact_resnet", "nf_resnet", "senet", "regnet", "dpn", "mobilenet", "mobilenet_v3",
+    "vgg", "xception", "preact_resnet", "nf_resnet", "senet", "regnet", "dpn", "repvgg", "mobilenet", "mobilenet_v3",
     "mobilenet_v4", "mnasnet", "ghostnet", "efficientnet", "convnext",
 )  # fmt: skip
 

@@ -665,6 +665,19 @@ def _ghostnet(spec: Any) -> Rules:
     ]
 
 
+def _repvgg(spec: Any) -> Rules:
+    part = {(1, "conv"): "conv_kxk.conv", (1, "norm"): "conv_kxk.bn", (2, "conv"): "conv_1x1.conv"}
+    part |= {(2, "norm"): "conv_1x1.bn", (3, "norm"): "identity"}
+    return [
+        (r"stem_branch(\d)_(conv|norm)", lambda n, k: f"stem.{part[n, k]}"),
+        (
+            r"stage(\d+)_block(\d+)_branch(\d)_(conv|norm)",
+            lambda s, b, n, k: f"stages.{s - 1}.{b - 1}.{part[n, k]}",
+        ),
+        (r"logits", lambda: "head.fc"),
+    ]
+
+
 # By family, the namings; where two libraries agree, the first stands for both.
 TABLES: dict[str, dict[str, Callable[[Any], Rules]]] = {
     "alexnet": {"torchvision": _alexnet},
@@ -687,6 +700,7 @@ TABLES: dict[str, dict[str, Callable[[Any], Rules]]] = {
     "mnasnet": {"torchvision": _torchvision_mnasnet, "timm": _timm_rows},
     "ghostnet": {"timm": _ghostnet},
     "efficientnet": {"torchvision": _torchvision_efficientnet, "timm": _timm_rows},
+    "repvgg": {"timm": _repvgg},
     "convnext": {"torchvision": _torchvision_convnext, "timm": _timm_convnext},
 }
 

@@ -6,7 +6,7 @@ import pytest
 from keras import layers
 
 import kerascnn
-from kerascnn.layers import DropConnectDense, DropPath
+from kerascnn.layers import DropConnectDense, DropPath, LayerScale
 from kerascnn.serve.folding import fold
 
 RNG = np.random.default_rng(0)
@@ -289,3 +289,88 @@ def test_models_of_keras_applications(name, left):
 @pytest.mark.parametrize(("name", "left"), [("resnet20_cifar", 0), ("resnetv2_18", 9)])
 def test_models_of_the_zoo(name, left):
     check(kerascnn.create_model(name, num_classes=10, input_shape=(32, 32, 3)), left)
+
+
+# Convolutions of the same map that are added; the map itself, and its norm, are such, too.
+# fmt: off
+SUMS = {
+    "RepVGG's": [
+        [layers.Conv2D(6, 3, padding="same", use_bias=False), norm()], [layers.Conv2D(6, 1), norm()], [norm()],
+    ],
+    "the map itself": [[layers.Conv2D(6, 3, padding="same")], []],
+    "grouped": [[layers.Conv2D(6, 3, padding="same", groups=3)], [layers.Conv2D(6, 1, groups=3), norm()], [norm()]],
+    "depthwise": [[layers.DepthwiseConv2D(3, padding="same"), norm()], [layers.DepthwiseConv2D(1), norm()], [norm()]],
+    "with strides, padded alike": [[layers.ZeroPadding2D(1), layers.Conv2D(4, 3, 2)], [layers.Conv2D(4, 1, 2), norm()]],
+    "with strides, padded by Keras": [[layers.Conv2D(4, 3, 2, padding="same")], [layers.Conv2D(4, 1, 2)]],
+    "dilated": [[layers.Conv2D(4, 3, padding="same", dilation_rate=2)], [layers.Conv2D(4, 1)]],
+    "a row, a column and a square": [
+        [layers.Conv2D(4, (1, 3), padding="same")], [layers.Conv2D(4, (3, 1), padding="same")],
+        [layers.Conv2D(4, 5, padding="same")],
+    ],
+    "of the same size, scaled": [[layers.Conv2D(4, 3), LayerScale(0.5)], [layers.Conv2D(4, 3), DropPath(0.5)]],
+}
+# How many convolutions stay of those that are not, or not all, of the same kind.
+NO_SUMS = {
+    "an activation between": (2, [[layers.Conv2D(6, 3, padding="same", activation="relu")], [layers.Conv2D(6, 1)]]),
+    "other groups": (2, [[layers.Conv2D(6, 3, padding="same", groups=3)], [layers.Conv2D(6, 1)]]),
+    "of another map": (2, [[layers.Conv2D(6, 3, padding="same")], [layers.ReLU(), layers.Conv2D(6, 1)]]),
+    "beside something else": (1, [[layers.Conv2D(6, 3, padding="same")], [layers.Conv2D(6, 1)], [layers.ReLU()]]),
+    "taps between those of the dilated": (
+        2, [[layers.Conv2D(6, 3, padding="same", dilation_rate=2)], [layers.Conv2D(6, 3, padding="same")]]
+    ),
+    "a corner outside of the kernel": (
+        2,
+        [
+            [layers.ZeroPadding2D(1), layers.Conv2D(6, 1, 2)],
+            [layers.ZeroPadding2D(1), layers.Conv2D(6, 3, 2), layers.ZeroPadding2D(((0, 1), (0, 1)))],
+        ],
+    ),
+}
+# fmt: on
+
+
+def branched(branches, shape=INPUT):
+    inputs = keras.Input(shape)
+    parts = []
+    for branch in branches:
+        x = inputs
+        for part in branch:
+            x = part(x)
+        parts.append(x)
+    return keras.Model(inputs, layers.ReLU()(layers.Add()(parts)))
+
+
+def convolutions(model):
+    return sum("Conv" in kind for kind in kinds(model))
+
+
+@pytest.mark.parametrize("kind", SUMS)
+def test_branches_that_are_added_become_one(kind):
+    folded = check(branched(SUMS[kind]))
+    assert convolutions(folded) == 1 and "Add" not in kinds(folded)
+
+
+@pytest.mark.parametrize("kind", NO_SUMS)
+def test_what_is_no_sum_of_convolutions_stays(kind):
+    left, branches = NO_SUMS[kind]
+    folded = check(branched(branches))
+    assert convolutions(folded) == left and "Add" in kinds(folded)
+
+
+def test_padding_that_depends_on_the_size_is_not_taken_over():
+    strided = [[layers.Conv2D(4, 3, 2, padding="same")], [layers.Conv2D(4, 1, 2)]]
+    assert convolutions(check(branched(strided, (None, None, 6)))) == 2
+
+
+@pytest.mark.parametrize("fields", [{}, {"groups": 2}, {"norm": "none"}, {"output_stride": 8}, {"padding": "same"}])
+def test_repvgg_becomes_a_plain_net(fields):
+    shallow = {"depths": (1, 2, 2, 1), "widths": (8, 16, 16, 24), "input_shape": (33, 33, 3), "num_classes": 5}
+    folded = check(kerascnn.create_model("repvgg_a0", **shallow, **fields))
+    assert convolutions(folded) == 7 and "Add" not in kinds(folded)
+
+
+def test_scales_of_branches_are_folded():
+    shallow = {"depths": (1, 1, 1, 1), "widths": (8, 8, 8, 8), "input_shape": (32, 32, 3), "layer_scale": 0.5}
+    for name in ("convnext_atto", "inception_next_atto"):
+        folded = check(kerascnn.create_model(name, **shallow), left=0)
+        assert "LayerScale" not in kinds(folded) and kinds(folded).count("Add") == 4

@@ -53,6 +53,7 @@ SMALL = {
     "mnasnet_small": {},
     "ghostnet_050": {},
     "efficientnet_b0": {},
+    "repvgg_a0": {"model_args": "depths=(1, 1, 1, 1), widths=(16, 16, 32, 64)"},
     "convnext_atto": {"model_args": "depths=(1, 1, 1, 1), layer_scale=0.1", **ADAM},
     "nasnet_mobile": {"model_args": "width=8, depths=(1, 1, 1)"},
     "airbench94": {"model_args": "widths=(8, 16, 16)", "image_size": 32, "learning_rate": 0.2},

@@ -32,7 +32,7 @@ QUICK = {
     "ghostnet_050", "tf_efficientnetv2_b0",
     "convnext_atto", "inception_next_atto", "inception_v3",
     "skresnet18", "nf_resnet26", "dpn48b", "regnetx_002",
-    "legacy_xception",
+    "legacy_xception", "repvgg_a0",
 }  # fmt: skip
 SIDE = 80
 
