@@ -126,14 +126,13 @@ def build(spec, x):
 
 
 # fmt: off
-PLAIN = "plain", (Row((128, 128), 2), Row((256, 256), 2), Row((728, 728), 2)), 8, (
-    Row((728, 1024), 2), Row((1536, 2048), 1),
-)
+PLAIN_ENTRY = Row((128, 128), 2), Row((256, 256), 2), Row((728, 728), 2)
+PLAIN_EXIT = Row((728, 1024), 2), Row((1536, 2048), 1)
 ENTRY = Row((128,) * 3, 2), Row((256,) * 3, 2), Row((728,) * 3, 2)
 ENTRY_71 = ENTRY[0], Row((256,) * 3, 1), ENTRY[1], Row((728,) * 3, 1), ENTRY[2]
 EXIT = Row((728, 1024, 1024), 2), Row((1536, 1536, 2048), 1)
 register(build, classifier, {
-    "xception":    Xception(*PLAIN, dropout=0.5),
+    "xception":    Xception("plain", PLAIN_ENTRY, 8, PLAIN_EXIT, dropout=0.5),
 }, paper="https://arxiv.org/abs/1610.02357", aliases={
     "legacy_xception": "xception",
 })

@@ -383,7 +383,7 @@ def _takes_inputs(layer):
 def scale_and_shift(norm: keras.layers.BatchNormalization | LayerScale) -> tuple[np.ndarray, np.ndarray]:
     """What a batch norm, or a scale, multiplies with at test time, and what it adds: float64 [channels] each."""
     if isinstance(norm, LayerScale):
-        scale = np.float64(keras.ops.convert_to_numpy(norm.scale))
+        scale = keras.ops.convert_to_numpy(norm.scale).astype(np.float64)
         return scale, np.zeros_like(scale)
     mean, variance = (np.float64(keras.ops.convert_to_numpy(v)) for v in (norm.moving_mean, norm.moving_variance))
     scale = 1 / np.sqrt(variance + norm.epsilon)

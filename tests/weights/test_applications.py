@@ -270,7 +270,7 @@ def test_names_of_older_versions_of_keras(tmp_path, name, rename, holds):
     with h5py.File(path) as file:
         assert holds <= set(_datasets(file))
     read = applications.tensors(checkpoint(name, bgr=False), str(path))
-    read = {(layer, keras_names.RENAMED.get(kind, kind)): int(number[0]) for (layer, kind), number in read.items()}
+    read = {(layer, keras_names.kind_today(kind)): int(number[0]) for (layer, kind), number in read.items()}
     assert read == {key: i for i, key in enumerate(keys)}
 
 
