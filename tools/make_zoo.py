@@ -6,16 +6,21 @@ Builds every model, in minutes; with a pattern those that match it, and takes th
 With --check it builds none, writes nothing, and exits with 1 where a file is not current.
 """
 
+import collections
+import csv
+import fnmatch
 import itertools
 import json
 import pathlib
 import sys
+from typing import NamedTuple
 
 import keras
 import tqdm
 from absl import flags
 
 from kerascnn import console, models, registry
+from kerascnn.weights import catalog
 
 from .list import short
 
@@ -23,6 +28,60 @@ ROOT = pathlib.Path(__file__).parent.parent
 FACTS = pathlib.Path(models.__file__).parent / "facts.json"
 PAGE = ROOT / "docs/zoo.md"
 README = ROOT / "README.md"
+GOLDEN = ROOT / "tests/golden"
+
+
+class Compared(NamedTuple):
+    """Families of ours, and where others have the same: keras.applications' classes, and modules, as patterns."""
+
+    ours: str
+    keras: str = ""
+    hub: str = ""
+    torch: str = ""
+
+
+# By name; families of ours that no row names stand below, by themselves. A module may hold more than the family.
+# fmt: off
+COMPARED = {
+    "AlexNet":                        Compared("alexnet",             torch="alexnet"),
+    "VGG":                            Compared("vgg",                 "VGG*", "vgg", "vgg"),
+    "Inception":                      Compared("inception*",          "Inception*", "", "googlenet inception*"),
+    "Xception":                       Compared("xception*",           "Xception", "xception", "xception*"),
+    "ResNet":                         Compared("resnet *_resnet",     "ResNet*", "resnet", "resnet resnetv2"),
+    "SENet":                          Compared("senet",               torch="senet"),
+    "DenseNet":                       Compared("densenet",            "DenseNet*", "densenet", "densenet"),
+    "MobileNet":                      Compared("mobilenet*",          "MobileNet*", "mobilenet*", "mobilenetv*"),
+    "EfficientNet, MNASNet":          Compared("efficientnet* mnasnet*", "EfficientNet*", "efficientnet",
+                                               "efficientnet mnasnet"),
+    "ConvNeXt, InceptionNeXt":        Compared("convnext*",           "ConvNeXt*", "", "convnext inception_next"),
+    "NASNet, PNASNet":                Compared("nasnet pnasnet",             "NASNet*", "", "nasnet pnasnet"),
+    "RegNet":                         Compared("regnet*",             torch="regnet"),
+    "CSPNet":                         Compared("cspnet",              "", "cspnet", "cspnet cspnext"),
+    "HGNet":                          Compared("hgnet*",              "", "hgnet*", "hgnet"),
+    "ByobNet: RepVGG, MobileOne, ...": Compared("repvgg mobileone",   torch="byobnet"),
+    "ShuffleNet":                     Compared("shufflenet*",         torch="shufflenetv2"),
+    "SqueezeNet":                     Compared("squeezenet",          torch="squeezenet"),
+    "GhostNet":                       Compared("ghostnet",            torch="ghostnet"),
+    "NFNet":                          Compared("nfnet",               torch="nfnet"),
+    "Res2Net":                        Compared("res2net",             torch="res2net"),
+    "ResNeSt":                        Compared("resnest",             torch="resnest"),
+    "SKNet":                          Compared("sknet",               torch="sknet"),
+    "DPN":                            Compared("dpn",                 torch="dpn"),
+    "DLA":                            Compared("dla",                 torch="dla"),
+    "HRNet":                          Compared("hrnet",               torch="hrnet"),
+    "VoVNet":                         Compared("vovnet",              torch="vovnet"),
+    "ReXNet":                         Compared("rexnet",              torch="rexnet"),
+    "SelecSLS":                       Compared("selecsls",            torch="selecsls"),
+    "TResNet":                        Compared("tresnet",             torch="tresnet"),
+    "HardCoRe-NAS":                   Compared("hardcorenas",         torch="hardcorenas"),
+    "ConvMixer":                      Compared("convmixer",           torch="convmixer"),
+    "RepGhost":                       Compared("repghost",            torch="repghost"),
+    "RDNet":                          Compared("rdnet",               torch="rdnet"),
+    "StarNet":                        Compared("starnet",             torch="starnet"),
+    "FasterNet":                      Compared("fasternet",           torch="fasternet"),
+}
+# fmt: on
+
 BEGIN, END = "<!-- zoo: begin -->", "<!-- zoo: end -->"
 
 
@@ -89,7 +148,62 @@ def page_text(facts):
                 link(fact["paper"]),
             ]
             lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, *others_text(facts), *checkpoints_text(facts)]) + "\n"
+
+
+def others_text(facts):
+    """How many models of each family we and others have."""
+    hub, torch = golden_table("keras_hub.csv"), golden_table("torch_zoo.csv")
+    versions = {row["source"]: row["version"] for row in torch}
+    classes = [name for name in dir(keras.applications) if name[0].isupper()]
+    ours = collections.Counter(fact["family"] for fact in facts.values())
+    lines = ["", "## Beside other libraries", ""]
+    lines += ["Each column counts what its library can be asked for by name: kerascnn's models; the classes of"]
+    lines += [
+        f"keras.applications (Keras {keras.__version__}); keras-hub's presets, several of which may be one net with"
+    ]
+    lines += [
+        f"other weights ({hub[0]['date']}, from the files that tests/golden/keras_hub.csv names); and the models of"
+    ]
+    lines += [
+        f"the modules of torchvision {versions['torchvision']} and timm {versions['timm']}, where a module holds the"
+    ]
+    lines += ["family and sometimes more, as timm's efficientnet does. Nets of attention alone are left out.", ""]
+    lines += [
+        "| family | kerascnn | keras.applications | keras-hub | torchvision | timm |",
+        "|---|--:|--:|--:|--:|--:|",
+    ]
+    named = {family for row in COMPARED.values() for family in ours if fits(family, row.ours)}
+    rows = COMPARED | {family: Compared(family) for family in ours if family not in named}
+    for name, row in rows.items():
+        cells = [
+            sum(number for family, number in ours.items() if fits(family, row.ours)),
+            sum(fits(other, row.keras) for other in classes),
+            sum(int(other["presets"]) for other in hub if fits(other["family"], row.hub)),
+        ]
+        for library in ("torchvision", "timm"):
+            modules = [other for other in torch if other["source"] == library]
+            cells.append(sum(int(other["models"]) for other in modules if fits(other["module"], row.torch)))
+        lines.append(f"| {name} | {' | '.join(map(str, cells))} |")
+    return lines
+
+
+def golden_table(name):
+    with (GOLDEN / name).open(newline="") as lines:
+        return list(csv.DictReader(lines))
+
+
+def fits(name, patterns):
+    return any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns.split())
+
+
+def checkpoints_text(facts):
+    """How many published checkpoints the catalogue has for each family."""
+    families_ = {name: fact["family"] for name, fact in facts.items()}
+    found = collections.Counter(families_[known.model] for known in catalog.known() if known.model in families_)
+    lines = ["", "## By checkpoints", "", "Weights that others publish, as `kerascnn list --weights` names them.", ""]
+    lines += ["| family | checkpoints |", "|---|--:|"]
+    return lines + [f"| {family} | {found[family]} |" for family in dict.fromkeys(families_.values()) if found[family]]
 
 
 def link(paper):

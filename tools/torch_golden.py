@@ -2,12 +2,16 @@
 
     python -m tools.torch_golden            in an environment with torch, torchvision and timm
     python -m tools.torch_golden forms      timm's other architectures that kerascnn/weights/catalog.json has
+    python -m tools.torch_golden counts     the parameters of all their models that we have, and names of those that we
+                                            lack: torch_counts.csv and torch_zoo.csv
 
 Their checkpoints are made up: every tensor is drawn from its name and shape, so that none has to be downloaded and ours
 can be filled alike. float64, because made-up weights drive some deep nets into chaos: seresnet50's logits in float32
 differ from those in float64 by half a percent in PyTorch itself. Models that we do not have are left out.
 """
 
+import collections
+import csv
 import gzip
 import json
 import pathlib
@@ -18,6 +22,8 @@ import numpy as np
 
 FOLDER = pathlib.Path(__file__).parent.parent / "tests/golden"
 PATH = FOLDER / "torch_float64.json.gz"
+COUNTS = FOLDER / "torch_counts.csv"
+ZOO = FOLDER / "torch_zoo.csv"
 FORMS = FOLDER / "torch_forms.json.gz"
 CATALOG = FOLDER.parent.parent / "kerascnn/weights/catalog.json"
 FACTS = FOLDER.parent.parent / "kerascnn/models/facts.json"  # read as a file: Keras need not be installed here
@@ -91,12 +97,55 @@ def facts(model):
     return {"tensors": shapes, "logits": rows, "std": float(f"{logits.std():.6g}")}
 
 
+def counts(model):
+    """Returns a PyTorch model's trainable parameters, and all, with the running averages of batch norm.
+
+    Without those of classifiers that only training has.
+    """
+    kept = {name: value for name, value in model.state_dict().items() if not name.lower().startswith("aux")}
+    averages = sum(value.numel() for name, value in kept.items() if name.endswith(("running_mean", "running_var")))
+    trainable = sum(value.numel() for name, value in model.named_parameters() if name in kept)
+    return trainable, trainable + averages
+
+
+def write_counts(ours, known):
+    """Writes the counts of the models that we have, built without memory, and how many models each module has."""
+    import torch
+
+    rows, modules = [], collections.Counter()
+    for library, (names, create, version) in known.items():
+        for name in names:
+            modules[library, version.partition("+")[0], module_of(library, name)] += 1
+            if our_name(name) in ours:
+                with torch.device("meta"):
+                    rows.append((name, library, *counts(create(name))))
+    write_table(COUNTS, ("name", "source", "trainable_params", "params_with_bn_buffers"), rows)
+    write_table(ZOO, ("source", "version", "module", "models"), [(*key, number) for key, number in modules.items()])
+
+
+def module_of(library, name):
+    """Returns the module in which torchvision or timm defines a model, by its last name."""
+    import timm
+    import torchvision
+
+    build = timm.model_entrypoint(name) if library == "timm" else torchvision.models.get_model_builder(name)
+    return build.__module__.rpartition(".")[2]
+
+
+def write_table(path, columns, rows):
+    with path.open("w", newline="") as file:
+        csv.writer(file, lineterminator="\n").writerows([columns, *rows])
+    print(f"wrote {len(rows)} rows to {path}")
+
+
 def main():
     ours = set(json.loads(FACTS.read_text()))
     known = libraries()
     if sys.argv[1:] == ["forms"]:
         wanted = catalogued() - {full.partition("/")[2] for full in read(PATH)["models"]}
         write(FORMS, known, [("timm", name) for name in known["timm"][0] if name in wanted])
+    elif sys.argv[1:] == ["counts"]:
+        write_counts(ours, known)
     else:
         names = ((library, name) for library, (names, *_) in known.items() for name in names)
         write(PATH, known, [row for row in names if our_name(row[1]) in ours])

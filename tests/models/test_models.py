@@ -74,6 +74,18 @@ def test_counts_are_those_of_pytorch(name, row):
     assert macs == int(row["conv_fc_macs"])
 
 
+COUNTED = {torch_golden.our_name(row["name"]): row for row in rows("torch_counts.csv")}
+
+
+@pytest.mark.parametrize("row", rows("torch_counts.csv"), ids=lambda row: f"{row['source']}-{row['name']}")
+def test_parameters_are_those_of_pytorch(row):
+    facts = FACTS[torch_golden.our_name(row["name"])]
+    assert (facts["trainable_params"], facts["params"]) == (
+        int(row["trainable_params"]),
+        int(row["params_with_bn_buffers"]),
+    )
+
+
 @pytest.mark.parametrize("row", rows("papers.csv"), ids=lambda row: f"{row['name']}-{row['fact']}")
 def test_counts_are_those_of_the_papers(row):
     digits, unit = re.fullmatch(r"([\d.]+)([KMG]?)", row["printed"]).groups()
@@ -90,7 +102,7 @@ UNPUBLISHED = {
 
 
 def test_every_count_is_held_against_someone_elses():
-    known = {row.values[0] for row in torch_rows()} | {row["name"] for row in rows("papers.csv")}
+    known = {row.values[0] for row in torch_rows()} | set(COUNTED) | {row["name"] for row in rows("papers.csv")}
     assert set(kerascnn.list_models()) - known == UNPUBLISHED
 
 
