@@ -1,6 +1,6 @@
 r"""SqueezeNet on ImageNet-1k.
 
-    python -m recipes.imagenet_squeezenet --data_dir=/data/tfds --precision=mixed_bfloat16
+    python -m recipes.imagenet_squeezenet1_0 --data_dir=/data/tfds --precision=mixed_bfloat16
 
 The net of https://arxiv.org/abs/1602.07360, and the numbers of its authors' solver,
 https://github.com/forresti/SqueezeNet (SqueezeNet_v1.0/solver.prototxt as of commit 19c381d): 85,000 steps of 32 times
