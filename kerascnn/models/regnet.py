@@ -5,7 +5,8 @@ RegNetX, RegNetY    https://arxiv.org/abs/2003.13678
 Differs from the paper: where a width is rounded to whole groups, torchvision adds one that the paper's code does
 not, if half a group is left over, or if the width would fall by more than a tenth. So regnet_x_400mf, regnet_y_800mf
 and regnet_y_8gf are larger than the paper's, which are regnetx_004, regnety_008 and regnety_080, as timm calls them.
-The last norm of a block starts at zero (zero_init_residual=False lets it start at one). The form is torchvision's.
+The last norm of a block starts at zero (zero_init_residual=False lets it start at one). The form is torchvision's, and
+where it has no such net, timm's.
 """
 
 import dataclasses
@@ -106,7 +107,7 @@ register(build, classifier, {
     "regnet_x_800mf": RegNet(56,  35.73,  2.28, 16,  16),
     "regnet_x_1_6gf": RegNet(80,  34.01,  2.25, 24,  18),
     "regnet_x_3_2gf": RegNet(88,  26.31,  2.25, 48,  25),
-    "regnet_x_4_0gf": RegNet(96,  38.65,  2.43, 40,  23),
+    "regnet_x_4_0gf": RegNet(96,  38.65,  2.43, 40,  23, widen=False),
     "regnet_x_6_4gf": RegNet(184, 60.83,  2.07, 56,  17),
     "regnet_x_8gf":   RegNet(80,  49.56,  2.88, 120, 23),
     "regnet_x_12gf":  RegNet(168, 73.36,  2.37, 112, 19),
@@ -119,7 +120,7 @@ register(build, classifier, {
     "regnety_008":    RegNet(56,  38.84,  2.4,  16,  14, 0.25, widen=False),
     "regnet_y_1_6gf": RegNet(48,  20.71,  2.65, 24,  27, 0.25),
     "regnet_y_3_2gf": RegNet(80,  42.63,  2.66, 24,  21, 0.25),
-    "regnet_y_4_0gf": RegNet(96,  31.41,  2.24, 64,  22, 0.25),
+    "regnet_y_4_0gf": RegNet(96,  31.41,  2.24, 64,  22, 0.25, widen=False),
     "regnet_y_6_4gf": RegNet(112, 33.22,  2.27, 72,  25, 0.25),
     "regnet_y_8gf":   RegNet(192, 76.82,  2.19, 56,  17, 0.25),
     "regnety_080":    RegNet(192, 76.82,  2.19, 56,  17, 0.25, widen=False),
