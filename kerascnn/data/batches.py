@@ -105,7 +105,7 @@ def pipeline(
         data_service=data_service,
     )
     # Compiled, it is one pass over the pixels, with the same results; a product of matrices would not gain.
-    normalise = tf.function(prepared.normalise, jit_compile=prepared.whitening is None)
+    normalise = tf.function(prepared.normalise, jit_compile=prepared.whitening is None, autograph=False)
     return batches.map(lambda images, labels: (normalise(images), labels), tf.data.AUTOTUNE).prefetch(2)
 
 
@@ -129,6 +129,8 @@ def steps_per_epoch(source: Source, split: str, batch_size: int) -> int:
     return size // batch_size
 
 
+# What is mapped is written for graphs as it stands; AutoGraph would rewrite all of it first, for seconds.
+@tf.autograph.experimental.do_not_convert
 def uint8_batches(
     source: Source,
     split: str,
@@ -354,6 +356,7 @@ def _in_chunks(chunks, load, policy, shape):
     return chunks.interleave(chunk, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True).map(fill)
 
 
+@tf.autograph.experimental.do_not_convert
 def padded(dataset: tf.data.Dataset, batch_size: int, batches: int) -> tf.data.Dataset:
     """Evaluation batches all of one size: (images, labels, weights), where filling has the weight 0 and the rest 1.
 

@@ -238,7 +238,7 @@ def _partners(rows, half):
     return (pairs[:, :1], pairs[:, 1:]) if half else (pairs, tf.reverse(pairs, [1]))
 
 
-@tf.function(jit_compile=True)  # fused, it is one pass over the pixels in place of seven
+@tf.function(jit_compile=True, autograph=False)  # fused, it is one pass over the pixels in place of seven
 def _blend(images, weights, half):
     first, second = (tf.cast(pixels, tf.float32) for pixels in _partners(images, half))
     return tf.cast(tf.round(weights * first + (1 - weights) * second), tf.uint8)

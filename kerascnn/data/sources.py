@@ -107,6 +107,7 @@ class Source:
 
         return locate
 
+    @tf.autograph.experimental.do_not_convert
     def dataset(self, split: str) -> tf.data.Dataset:
         """(encoded image, label) in the order of the indices, always the same."""
         return tf.data.Dataset.range(self.size(split)).map(self.read(split), tf.data.AUTOTUNE, deterministic=True)

@@ -162,6 +162,7 @@ class Statistics:
             raise ValueError(f"{path} does not hold the statistics of a data set: {error}") from error
 
 
+@tf.autograph.experimental.do_not_convert
 def measure_statistics(
     source: Source,
     split: str,
@@ -243,7 +244,8 @@ def broken(
 ) -> Iterator[tuple[int, str, str]]:
     """(index, name, reason) of each element that cannot be read or decoded, or whose label there is not; in order."""
     classes = len(source.class_names)
-    element = tf.function(_element(source, split, decode), input_signature=[tf.TensorSpec([], tf.int64)])
+    one = [tf.TensorSpec([], tf.int64)]
+    element = tf.function(_element(source, split, decode), input_signature=one, autograph=False)
     locate = source.locate(split)
 
     def reason(index):

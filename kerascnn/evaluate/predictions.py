@@ -35,7 +35,7 @@ def predicted_batches(
     prepared, functions, lost = at_scales or [preprocessing], [], lost or Lost(source, split)
     for each in prepared:  # the last batch is smaller: one graph for all of a scale
         anything = tf.TensorSpec([None, *each.image_size, each.channels], tf.uint8)
-        functions.append(tf.function(logits_of, input_signature=[anything]))
+        functions.append(tf.function(logits_of, input_signature=[anything], autograph=False))
     scales = [
         uint8_batches(source, split, batch_size=batch_size, preprocessing=each, lost=lost, train=False)
         for each in prepared
@@ -65,7 +65,7 @@ def classify(
     model: keras.Model, preprocessing: data.Preprocessing, paths: Iterable[str], top: int = 5
 ) -> Iterator[tuple[str, list[tuple[str, float]] | str]]:
     """For each image file, in order, (path, its `top` (class, probability), best first; or what is wrong with it)."""
-    decode = tf.function(preprocessing.decode, input_signature=[tf.TensorSpec([], tf.string)])
+    decode = tf.function(preprocessing.decode, input_signature=[tf.TensorSpec([], tf.string)], autograph=False)
     for path in paths:
         try:
             image = decode(Path(path).read_bytes())

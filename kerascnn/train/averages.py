@@ -154,7 +154,7 @@ def make_reestimate(
     written = {id(variable) for layer in layers for variable in (layer.moving_mean, layer.moving_variance)}
     others = [variable for variable in model.non_trainable_variables if id(variable) not in written]
 
-    @tf.function
+    @tf.function(autograph=False)
     def take(images, done):
         """With the momentum done / (done + 1) a moving average is the plain mean of what it has seen."""
         with contextlib.ExitStack() as stack:

@@ -101,6 +101,7 @@ def parse(text: str) -> WhitenPatches | None:
     return found[0] if found else None
 
 
+@tf.autograph.experimental.do_not_convert
 def images_of(source: Source, split: str, preprocessing: Preprocessing, count: int) -> Iterator[np.ndarray]:
     """Batches of normalised images, float32, spread evenly over a split. What cannot be decoded is left out."""
     size, read = source.size(split), source.read(split)

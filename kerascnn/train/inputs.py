@@ -99,6 +99,7 @@ class Inputs:
         wanted = -(-self.source.size(self._recipe.test_split) // batch_size)
         return padded(batches, batch_size // shard[1], wanted)
 
+    @tf.autograph.experimental.do_not_convert
     def class_counts(self) -> np.ndarray:
         """How many examples of the training split each class has."""
         labels = self.source.labels(self._recipe.train_split)

@@ -217,7 +217,7 @@ def measure(
         examples = tf.cast(tf.shape(parts)[1:], parts.dtype)
         return tf.concat([tf.reduce_sum(parts, 1), examples], 0)
 
-    @tf.function
+    @tf.function(autograph=False)
     def of_all(images, labels):
         return strategy.reduce(tf.distribute.ReduceOp.SUM, strategy.run(of_replica, (images, labels)), axis=None)
 

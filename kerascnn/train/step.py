@@ -74,7 +74,7 @@ def make_step(state: State, probe: Probe | None = None) -> tuple[Callable, Calla
         return tf.concat([sums, tf.cast(statistics, sums.dtype)], 0)
 
     def compiled(function):
-        return tf.function(function, jit_compile=True) if state.flags.xla else function
+        return tf.function(function, jit_compile=True, autograph=False) if state.flags.xla else function
 
     return compiled(step), compiled(part)
 
@@ -87,4 +87,4 @@ def make_test_step(state: State, model: keras.Model) -> Callable:
         logits = logits_of(images)
         return metrics.sums(labels, logits, metrics.cross_entropy(labels, logits), weights)
 
-    return tf.function(step, jit_compile=True) if state.flags.xla else step
+    return tf.function(step, jit_compile=True, autograph=False) if state.flags.xla else step

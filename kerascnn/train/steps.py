@@ -59,6 +59,7 @@ class Steps:
         def total(values):
             return tf.cast(strategy.reduce(tf.distribute.ReduceOp.SUM, values, axis=None), tf.float64)
 
+        @tf.autograph.experimental.do_not_convert  # but `steps`, for its loops
         def run(function, number, iterator, done):
             # The clock is read on the host: when what was before is done, and when the batch is there.
             with tf.control_dependencies([done]):
@@ -137,7 +138,7 @@ def make_agree(strategy: tf.distribute.Strategy) -> Callable[..., np.ndarray]:
     What every worker brings is told to every worker. One that comes early waits for the others.
     """
 
-    @tf.function
+    @tf.function(autograph=False)
     def total(values):
         return strategy.reduce(tf.distribute.ReduceOp.SUM, strategy.run(tf.identity, args=(values,)), axis=None)
 
