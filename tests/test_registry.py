@@ -100,7 +100,7 @@ def test_a_wrong_field_offers_the_close_ones(toys):
         ({"dropout": 1.0}, "dropout must be 0 or more, and less than 1, not 1.0"),
         ({"drop_path": float("nan")}, "drop_path must be 0 or more, and less than 1, not nan"),
         ({"se": 1}, "se must be bool, not 1"),
-        ({"norm": "bacth"}, r"norm must be batch, group, layer, instance or none, not 'bacth': did you mean batch\?"),
+        ({"norm": "bacth"}, r"norm must be batch, group, layer, channel, instance or none, .*: did you mean batch\?"),
         ({"pooling": "sum"}, "pooling must be avg, max, catavgmax or None, not 'sum'$"),
         ({"pooling": None}, "pooling=None gives the feature map, which has no classes: set num_classes=0 too"),
         ({"input_shape": (32, 32)}, r"input_shape must be tuple\[int \| None, int \| None, int\], not \(32, 32\)"),
