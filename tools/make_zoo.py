@@ -32,7 +32,7 @@ GOLDEN = ROOT / "tests/golden"
 
 
 class Compared(NamedTuple):
-    """Families of ours, and where others have the same: keras.applications' classes, and modules, as patterns."""
+    """Models of ours, as patterns of FAMILY/NAME, and where others have them: keras.applications' classes, modules."""
 
     ours: str
     keras: str = ""
@@ -40,45 +40,46 @@ class Compared(NamedTuple):
     torch: str = ""
 
 
-# By name; families of ours that no row names stand below, by themselves. A module may hold more than the family.
+# By name; a model of ours counts in the first row that fits, and families that none fits stand below, by themselves.
+# A module may hold more than the family.
 # fmt: off
 COMPARED = {
-    "AlexNet":                        Compared("alexnet",             torch="alexnet"),
-    "VGG":                            Compared("vgg",                 "VGG*", "vgg", "vgg"),
-    "Inception":                      Compared("inception*",          "Inception*", "", "googlenet inception*"),
-    "Xception":                       Compared("xception*",           "Xception", "xception", "xception*"),
-    "ResNet":                         Compared("resnet *_resnet",     "ResNet*", "resnet", "resnet resnetv2"),
-    "SENet":                          Compared("senet",               torch="senet"),
-    "DenseNet":                       Compared("densenet",            "DenseNet*", "densenet", "densenet"),
-    "MobileNet":                      Compared("mobilenet*",          "MobileNet*", "mobilenet*", "mobilenetv*"),
-    "EfficientNet, MNASNet":          Compared("efficientnet* mnasnet*", "EfficientNet*", "efficientnet",
+    "AlexNet":                        Compared("alexnet/*",             torch="alexnet"),
+    "VGG":                            Compared("vgg/*",                 "VGG*", "vgg", "vgg"),
+    "Inception":                      Compared("inception*/*",          "Inception*", "", "googlenet inception*"),
+    "Xception":                       Compared("xception*/*",           "Xception", "xception", "xception*"),
+    "Res2Net":                        Compared("resnet/res2ne*",             torch="res2net"),
+    "ResNeSt":                        Compared("resnet/resnest*",             torch="resnest"),
+    "SKNet":                          Compared("resnet/sk*",               torch="sknet"),
+    "ResNet":                         Compared("resnet/* *_resnet/*", "ResNet*", "resnet", "resnet resnetv2"),
+    "SENet":                          Compared("senet/*",               torch="senet"),
+    "DenseNet":                       Compared("densenet/*",            "DenseNet*", "densenet", "densenet"),
+    "MobileNet":                      Compared("mobilenet*/*",          "MobileNet*", "mobilenet*", "mobilenetv*"),
+    "EfficientNet, MNASNet":          Compared("efficientnet*/* mnasnet*/*", "EfficientNet*", "efficientnet",
                                                "efficientnet mnasnet"),
-    "ConvNeXt, InceptionNeXt":        Compared("convnext*",           "ConvNeXt*", "", "convnext inception_next"),
-    "NASNet, PNASNet":                Compared("nasnet pnasnet",             "NASNet*", "", "nasnet pnasnet"),
-    "RegNet":                         Compared("regnet*",             torch="regnet"),
-    "CSPNet":                         Compared("cspnet",              "", "cspnet", "cspnet cspnext"),
-    "HGNet":                          Compared("hgnet*",              "", "hgnet*", "hgnet"),
-    "ByobNet: RepVGG, MobileOne, ...": Compared("repvgg mobileone",   torch="byobnet"),
-    "ShuffleNet":                     Compared("shufflenet*",         torch="shufflenetv2"),
-    "SqueezeNet":                     Compared("squeezenet",          torch="squeezenet"),
-    "GhostNet":                       Compared("ghostnet",            torch="ghostnet"),
-    "NFNet":                          Compared("nfnet",               torch="nfnet"),
-    "Res2Net":                        Compared("res2net",             torch="res2net"),
-    "ResNeSt":                        Compared("resnest",             torch="resnest"),
-    "SKNet":                          Compared("sknet",               torch="sknet"),
-    "DPN":                            Compared("dpn",                 torch="dpn"),
-    "DLA":                            Compared("dla",                 torch="dla"),
-    "HRNet":                          Compared("hrnet",               torch="hrnet"),
-    "VoVNet":                         Compared("vovnet",              torch="vovnet"),
-    "ReXNet":                         Compared("rexnet",              torch="rexnet"),
-    "SelecSLS":                       Compared("selecsls",            torch="selecsls"),
-    "TResNet":                        Compared("tresnet",             torch="tresnet"),
-    "HardCoRe-NAS":                   Compared("hardcorenas",         torch="hardcorenas"),
-    "ConvMixer":                      Compared("convmixer",           torch="convmixer"),
-    "RepGhost":                       Compared("repghost",            torch="repghost"),
-    "RDNet":                          Compared("rdnet",               torch="rdnet"),
-    "StarNet":                        Compared("starnet",             torch="starnet"),
-    "FasterNet":                      Compared("fasternet",           torch="fasternet"),
+    "ConvNeXt, InceptionNeXt":        Compared("convnext*/*",           "ConvNeXt*", "", "convnext inception_next"),
+    "NASNet, PNASNet":                Compared("nasnet/* pnasnet/*",   "NASNet*", "", "nasnet pnasnet"),
+    "RegNet":                         Compared("regnet*/*",             torch="regnet"),
+    "CSPNet":                         Compared("cspnet/*",              "", "cspnet", "cspnet cspnext"),
+    "HGNet":                          Compared("hgnet*/*",              "", "hgnet*", "hgnet"),
+    "ByobNet: RepVGG, MobileOne, ...": Compared("repvgg/* mobileone/*",   torch="byobnet"),
+    "ShuffleNet":                     Compared("shufflenet*/*",         torch="shufflenetv2"),
+    "SqueezeNet":                     Compared("squeezenet/*",          torch="squeezenet"),
+    "GhostNet":                       Compared("ghostnet/*",            torch="ghostnet"),
+    "NFNet":                          Compared("nfnet/*",               torch="nfnet"),
+    "DPN":                            Compared("dpn/*",                 torch="dpn"),
+    "DLA":                            Compared("dla/*",                 torch="dla"),
+    "HRNet":                          Compared("hrnet/*",               torch="hrnet"),
+    "VoVNet":                         Compared("vovnet/*",              torch="vovnet"),
+    "ReXNet":                         Compared("rexnet/*",              torch="rexnet"),
+    "SelecSLS":                       Compared("selecsls/*",            torch="selecsls"),
+    "TResNet":                        Compared("tresnet/*",             torch="tresnet"),
+    "HardCoRe-NAS":                   Compared("hardcorenas/*",         torch="hardcorenas"),
+    "ConvMixer":                      Compared("convmixer/*",           torch="convmixer"),
+    "RepGhost":                       Compared("repghost/*",            torch="repghost"),
+    "RDNet":                          Compared("rdnet/*",               torch="rdnet"),
+    "StarNet":                        Compared("starnet/*",             torch="starnet"),
+    "FasterNet":                      Compared("fasternet/*",           torch="fasternet"),
 }
 # fmt: on
 
@@ -156,7 +157,7 @@ def others_text(facts):
     hub, torch = golden_table("keras_hub.csv"), golden_table("torch_zoo.csv")
     versions = {row["source"]: row["version"] for row in torch}
     classes = [name for name in dir(keras.applications) if name[0].isupper()]
-    ours = collections.Counter(fact["family"] for fact in facts.values())
+    ours = [f"{fact['family']}/{name}" for name, fact in facts.items()]
     lines = ["", "## Beside other libraries", ""]
     lines += ["Each column counts what its library can be asked for by name: kerascnn's models; the classes of"]
     lines += [
@@ -173,11 +174,13 @@ def others_text(facts):
         "| family | kerascnn | keras.applications | keras-hub | torchvision | timm |",
         "|---|--:|--:|--:|--:|--:|",
     ]
-    named = {family for row in COMPARED.values() for family in ours if fits(family, row.ours)}
-    rows = COMPARED | {family: Compared(family) for family in ours if family not in named}
+    first = {name: next((key for key, row in COMPARED.items() if fits(name, row.ours)), None) for name in ours}
+    first = {name: key or name.partition("/")[0] for name, key in first.items()}
+    found = collections.Counter(first.values())
+    rows = COMPARED | {key: Compared("") for key in found if key not in COMPARED}
     for name, row in rows.items():
         cells = [
-            sum(number for family, number in ours.items() if fits(family, row.ours)),
+            found[name],
             sum(fits(other, row.keras) for other in classes),
             sum(int(other["presets"]) for other in hub if fits(other["family"], row.hub)),
         ]

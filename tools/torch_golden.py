@@ -109,7 +109,7 @@ def counts(model):
 
 
 def write_counts(ours, known):
-    """Writes the counts of the models that we have, built without memory, and how many models each module has."""
+    """Writes the counts of the models that we have, and how many models each module has."""
     import torch
 
     rows, modules = [], collections.Counter()
@@ -117,8 +117,12 @@ def write_counts(ours, known):
         for name in names:
             modules[library, version.partition("+")[0], module_of(library, name)] += 1
             if our_name(name) in ours:
-                with torch.device("meta"):
-                    rows.append((name, library, *counts(create(name))))
+                try:
+                    with torch.device("meta"):
+                        model = create(name)
+                except NotImplementedError:  # torchvision's RegNets compute their widths with tensors
+                    model = create(name)
+                rows.append((name, library, *counts(model)))
     write_table(COUNTS, ("name", "source", "trainable_params", "params_with_bn_buffers"), rows)
     write_table(ZOO, ("source", "version", "module", "models"), [(*key, number) for key, number in modules.items()])
 
