@@ -53,6 +53,7 @@ KERAS_TOP1 = {
     "EfficientNetB3": 81.6, "EfficientNetB4": 82.9, "EfficientNetB5": 83.6, "EfficientNetB6": 84.0,
     "EfficientNetB7": 84.3, "EfficientNetV2B0": 78.7, "EfficientNetV2B1": 79.8, "EfficientNetV2B2": 80.5,
     "EfficientNetV2B3": 82.0, "EfficientNetV2S": 83.9, "EfficientNetV2M": 85.3, "EfficientNetV2L": 85.7,
+    "Xception": 79.0, "InceptionV3": 77.9, "InceptionResNetV2": 80.3, "NASNetMobile": 74.4,
 }  # fmt: skip
 
 # How keras.applications prepares images, by the beginning of the class: (mean, std, BGR). EfficientNets and ConvNeXts
@@ -66,7 +67,7 @@ KERAS_IMAGES = {
     r"ResNet\d+": CAFFE,
     r"ResNet\d+V2": HALF,
     r"MobileNet.*": HALF,
-    r"(Inc|X)ception.*|NASNet.*": HALF,
+    r"(In|X)ception.*|NASNet.*": HALF,
     r"DenseNet\d+": TORCH,
     r"EfficientNet(V2)?B\d": TORCH,
     r"EfficientNetV2[SML]": CENTRED,

@@ -18,6 +18,7 @@ class ModelInfo:
     """
 
     name: str
+    aliases: tuple[str, ...]
     family: str
     paper: str
     params: int
@@ -45,7 +46,7 @@ def create_model(
     """Builds a model that takes float images, (batch, height, width, channels), and gives float32 logits.
 
     Args:
-        name: one of `list_models()`.
+        name: one of `list_models()`, or what torchvision or timm calls it.
         num_classes: 0 gives the pooled features in place of logits. With weights for another number, all but the
             classifier is theirs, and the classifier is random.
         input_shape: (height, width, channels); height and width may be None where the model has no fully connected
@@ -60,7 +61,8 @@ def create_model(
         drop_path: the rate of stochastic depth at the last block (https://arxiv.org/abs/1603.09382).
         **overrides: other fields of the family's spec; `help(kerascnn.models.NAME)` lists them, and
             `kerascnn.registry.Spec` and `kerascnn.blocks` tell what they mean. norm is "batch", "group", "layer"
-            (averages over height, width and channels), "instance" (over height and width) or "none".
+            (averages over height, width and channels), "channel" (over the channels of each pixel), "instance" (over
+            height and width) or "none".
 
     Where a field asks for more outputs, as include_aux=True does, the model gives a list, the logits first. It keeps
     its name and its overrides as `model.variant` and `model.overrides`, and where its weights come from as
@@ -108,7 +110,7 @@ class _LeNet(TypedDict, total=False):
         "hard_swish",
         "maxout",
     ]
-    norm: Literal["batch", "group", "layer", "instance", "none"]
+    norm: Literal["batch", "group", "layer", "channel", "instance", "none"]
     initializer: Literal[
         "he_normal",
         "he_normal_fan_out",
@@ -117,11 +119,13 @@ class _LeNet(TypedDict, total=False):
         "lecun_normal",
         "small_normal",
         "large_normal",
+        "transformer_normal",
         "zeros",
     ]
     padding: Literal["valid", "symmetric", "same"]
     bn_momentum: float
     bn_epsilon: float
+    bn_scale: bool
     conv_bias: bool
     widths: tuple[int, int, int, int]
 
@@ -150,7 +154,7 @@ class _AlexNet(TypedDict, total=False):
         "hard_swish",
         "maxout",
     ]
-    norm: Literal["batch", "group", "layer", "instance", "none"]
+    norm: Literal["batch", "group", "layer", "channel", "instance", "none"]
     initializer: Literal[
         "he_normal",
         "he_normal_fan_out",
@@ -159,11 +163,13 @@ class _AlexNet(TypedDict, total=False):
         "lecun_normal",
         "small_normal",
         "large_normal",
+        "transformer_normal",
         "zeros",
     ]
     padding: Literal["symmetric", "same"]
     bn_momentum: float
     bn_epsilon: float
+    bn_scale: bool
     conv_bias: bool
     stages: tuple[tuple[tuple[Any, ...], ...], ...]
     hidden: tuple[int, ...]
@@ -199,7 +205,7 @@ class _NiN(TypedDict, total=False):
         "hard_swish",
         "maxout",
     ]
-    norm: Literal["batch", "group", "layer", "instance", "none"]
+    norm: Literal["batch", "group", "layer", "channel", "instance", "none"]
     initializer: Literal[
         "he_normal",
         "he_normal_fan_out",
@@ -208,11 +214,13 @@ class _NiN(TypedDict, total=False):
         "lecun_normal",
         "small_normal",
         "large_normal",
+        "transformer_normal",
         "zeros",
     ]
     padding: Literal["symmetric", "same"]
     bn_momentum: float
     bn_epsilon: float
+    bn_scale: bool
     conv_bias: bool
     blocks: tuple[tuple[Any, ...], ...]
     fractional_pool: float | None
@@ -243,7 +251,7 @@ class _VGG(TypedDict, total=False):
         "hard_swish",
         "maxout",
     ]
-    norm: Literal["batch", "group", "layer", "instance", "none"]
+    norm: Literal["batch", "group", "layer", "channel", "instance", "none"]
     initializer: Literal[
         "he_normal",
         "he_normal_fan_out",
@@ -252,11 +260,13 @@ class _VGG(TypedDict, total=False):
         "lecun_normal",
         "small_normal",
         "large_normal",
+        "transformer_normal",
         "zeros",
     ]
     padding: Literal["symmetric", "same"]
     bn_momentum: float
     bn_epsilon: float
+    bn_scale: bool
     conv_bias: bool
     depths: tuple[int, ...]
     widths: tuple[int, ...]
@@ -272,6 +282,55 @@ def vgg11_bn(**fields: Unpack[_VGG]) -> keras.Model: ...
 def vgg13_bn(**fields: Unpack[_VGG]) -> keras.Model: ...
 def vgg16_bn(**fields: Unpack[_VGG]) -> keras.Model: ...
 def vgg19_bn(**fields: Unpack[_VGG]) -> keras.Model: ...
+
+class _SqueezeNet(TypedDict, total=False):
+    weights: str | os.PathLike[str] | None
+    num_classes: int
+    input_shape: tuple[int | None, int | None, int]
+    pooling: Literal["avg", "max", "catavgmax", None]
+    dropout: float
+    rematerialize: bool
+    drop_connect: float
+    activation: Literal[
+        "relu",
+        "relu6",
+        "leaky_relu",
+        "prelu",
+        "elu",
+        "selu",
+        "gelu",
+        "silu",
+        "softplus",
+        "sigmoid",
+        "tanh",
+        "hard_swish",
+        "maxout",
+    ]
+    norm: Literal["batch", "group", "layer", "channel", "instance", "none"]
+    initializer: Literal[
+        "he_normal",
+        "he_normal_fan_out",
+        "glorot_uniform",
+        "glorot_normal",
+        "lecun_normal",
+        "small_normal",
+        "large_normal",
+        "transformer_normal",
+        "zeros",
+    ]
+    padding: Literal["symmetric", "same"]
+    bn_momentum: float
+    bn_epsilon: float
+    bn_scale: bool
+    conv_bias: bool
+    filters: int
+    kernel: int
+    squeezes: tuple[tuple[int, ...], ...]
+    expand: int
+    fractional_pool: float | None
+
+def squeezenet1_0(**fields: Unpack[_SqueezeNet]) -> keras.Model: ...
+def squeezenet1_1(**fields: Unpack[_SqueezeNet]) -> keras.Model: ...
 
 class _GoogLeNet(TypedDict, total=False):
     weights: str | os.PathLike[str] | None
@@ -296,7 +355,7 @@ class _GoogLeNet(TypedDict, total=False):
         "hard_swish",
         "maxout",
     ]
-    norm: Literal["batch", "group", "layer", "instance", "none"]
+    norm: Literal["batch", "group", "layer", "channel", "instance", "none"]
     initializer: Literal[
         "he_normal",
         "he_normal_fan_out",
@@ -305,11 +364,13 @@ class _GoogLeNet(TypedDict, total=False):
         "lecun_normal",
         "small_normal",
         "large_normal",
+        "transformer_normal",
         "zeros",
     ]
     padding: Literal["symmetric", "same"]
     bn_momentum: float
     bn_epsilon: float
+    bn_scale: bool
     conv_bias: bool
     modules: tuple[tuple[tuple[Any, ...], ...], ...]
     large_kernel: Literal[3, 5]
@@ -318,6 +379,112 @@ class _GoogLeNet(TypedDict, total=False):
     fractional_pool: float | None
 
 def googlenet(**fields: Unpack[_GoogLeNet]) -> keras.Model: ...
+
+class _Inception(TypedDict, total=False):
+    weights: str | os.PathLike[str] | None
+    num_classes: int
+    input_shape: tuple[int | None, int | None, int]
+    pooling: Literal["avg", "max", "catavgmax", None]
+    dropout: float
+    rematerialize: bool
+    drop_connect: float
+    activation: Literal[
+        "relu",
+        "relu6",
+        "leaky_relu",
+        "prelu",
+        "elu",
+        "selu",
+        "gelu",
+        "silu",
+        "softplus",
+        "sigmoid",
+        "tanh",
+        "hard_swish",
+        "maxout",
+    ]
+    norm: Literal["batch", "group", "layer", "channel", "instance", "none"]
+    initializer: Literal[
+        "he_normal",
+        "he_normal_fan_out",
+        "glorot_uniform",
+        "glorot_normal",
+        "lecun_normal",
+        "small_normal",
+        "large_normal",
+        "transformer_normal",
+        "zeros",
+    ]
+    padding: Literal["symmetric", "same"]
+    bn_momentum: float
+    bn_epsilon: float
+    bn_scale: bool
+    conv_bias: bool
+    stages: tuple[tuple[tuple[Any, ...], ...], ...]
+    head: int
+    pool_zeros: bool
+    include_aux: bool
+    zero_init_residual: bool
+    drop_path: float
+
+def inception_v3(**fields: Unpack[_Inception]) -> keras.Model: ...
+def inception_v4(**fields: Unpack[_Inception]) -> keras.Model: ...
+def inception_resnet_v2(**fields: Unpack[_Inception]) -> keras.Model: ...
+
+class _Xception(TypedDict, total=False):
+    weights: str | os.PathLike[str] | None
+    num_classes: int
+    input_shape: tuple[int | None, int | None, int]
+    pooling: Literal["avg", "max", "catavgmax", None]
+    dropout: float
+    rematerialize: bool
+    drop_connect: float
+    activation: Literal[
+        "relu",
+        "relu6",
+        "leaky_relu",
+        "prelu",
+        "elu",
+        "selu",
+        "gelu",
+        "silu",
+        "softplus",
+        "sigmoid",
+        "tanh",
+        "hard_swish",
+        "maxout",
+    ]
+    norm: Literal["batch", "group", "layer", "channel", "instance", "none"]
+    initializer: Literal[
+        "he_normal",
+        "he_normal_fan_out",
+        "glorot_uniform",
+        "glorot_normal",
+        "lecun_normal",
+        "small_normal",
+        "large_normal",
+        "transformer_normal",
+        "zeros",
+    ]
+    padding: Literal["symmetric", "same"]
+    bn_momentum: float
+    bn_epsilon: float
+    bn_scale: bool
+    conv_bias: bool
+    form: Literal["plain", "aligned", "preact"]
+    entry: tuple[tuple[Any, ...], ...]
+    middle: int
+    exit: tuple[tuple[Any, ...], ...]
+    zero_init_residual: bool
+    drop_path: float
+    output_stride: Literal[8, 16, 32]
+
+def xception(**fields: Unpack[_Xception]) -> keras.Model: ...
+def xception41(**fields: Unpack[_Xception]) -> keras.Model: ...
+def xception65(**fields: Unpack[_Xception]) -> keras.Model: ...
+def xception71(**fields: Unpack[_Xception]) -> keras.Model: ...
+def xception41p(**fields: Unpack[_Xception]) -> keras.Model: ...
+def xception65p(**fields: Unpack[_Xception]) -> keras.Model: ...
 
 class _ResNet(TypedDict, total=False):
     weights: str | os.PathLike[str] | None
@@ -342,7 +509,7 @@ class _ResNet(TypedDict, total=False):
         "hard_swish",
         "maxout",
     ]
-    norm: Literal["batch", "group", "layer", "instance", "none"]
+    norm: Literal["batch", "group", "layer", "channel", "instance", "none"]
     initializer: Literal[
         "he_normal",
         "he_normal_fan_out",
@@ -351,11 +518,13 @@ class _ResNet(TypedDict, total=False):
         "lecun_normal",
         "small_normal",
         "large_normal",
+        "transformer_normal",
         "zeros",
     ]
     padding: Literal["symmetric", "same"]
     bn_momentum: float
     bn_epsilon: float
+    bn_scale: bool
     conv_bias: bool
     block: Literal["basic", "bottleneck"]
     depths: tuple[int, ...]
@@ -364,11 +533,19 @@ class _ResNet(TypedDict, total=False):
     base_width: int
     stride_in_1x1: bool
     deep_stem: bool
+    stem_widths: tuple[int, int, int]
     stem_pool: bool
     avg_down: bool
     se: bool
     se_ratio: float
     eca: bool
+    scales: int
+    sk: bool
+    sk_ratio: float
+    sk_least: int
+    sk_split: bool
+    radix: int
+    pool_first: bool
     zero_init_residual: bool
     drop_path: float
     drop_block: float
@@ -382,29 +559,88 @@ def resnet26(**fields: Unpack[_ResNet]) -> keras.Model: ...
 def resnet50(**fields: Unpack[_ResNet]) -> keras.Model: ...
 def resnet101(**fields: Unpack[_ResNet]) -> keras.Model: ...
 def resnet152(**fields: Unpack[_ResNet]) -> keras.Model: ...
+def resnet200(**fields: Unpack[_ResNet]) -> keras.Model: ...
+def resnet50_gn(**fields: Unpack[_ResNet]) -> keras.Model: ...
 def wide_resnet50_2(**fields: Unpack[_ResNet]) -> keras.Model: ...
 def wide_resnet101_2(**fields: Unpack[_ResNet]) -> keras.Model: ...
 def resnext50_32x4d(**fields: Unpack[_ResNet]) -> keras.Model: ...
 def resnext101_32x4d(**fields: Unpack[_ResNet]) -> keras.Model: ...
 def resnext101_32x8d(**fields: Unpack[_ResNet]) -> keras.Model: ...
+def resnext101_32x16d(**fields: Unpack[_ResNet]) -> keras.Model: ...
+def resnext101_32x32d(**fields: Unpack[_ResNet]) -> keras.Model: ...
 def resnext101_64x4d(**fields: Unpack[_ResNet]) -> keras.Model: ...
+def resnext50d_32x4d(**fields: Unpack[_ResNet]) -> keras.Model: ...
+def resnet50c(**fields: Unpack[_ResNet]) -> keras.Model: ...
+def resnet101c(**fields: Unpack[_ResNet]) -> keras.Model: ...
+def resnet152c(**fields: Unpack[_ResNet]) -> keras.Model: ...
 def resnet18d(**fields: Unpack[_ResNet]) -> keras.Model: ...
 def resnet34d(**fields: Unpack[_ResNet]) -> keras.Model: ...
 def resnet26d(**fields: Unpack[_ResNet]) -> keras.Model: ...
 def resnet50d(**fields: Unpack[_ResNet]) -> keras.Model: ...
 def resnet101d(**fields: Unpack[_ResNet]) -> keras.Model: ...
 def resnet152d(**fields: Unpack[_ResNet]) -> keras.Model: ...
+def resnet200d(**fields: Unpack[_ResNet]) -> keras.Model: ...
+def resnet50s(**fields: Unpack[_ResNet]) -> keras.Model: ...
+def resnet101s(**fields: Unpack[_ResNet]) -> keras.Model: ...
+def resnet152s(**fields: Unpack[_ResNet]) -> keras.Model: ...
+def resnet10t(**fields: Unpack[_ResNet]) -> keras.Model: ...
+def resnet14t(**fields: Unpack[_ResNet]) -> keras.Model: ...
+def resnet26t(**fields: Unpack[_ResNet]) -> keras.Model: ...
+def resnet50t(**fields: Unpack[_ResNet]) -> keras.Model: ...
 def seresnet18(**fields: Unpack[_ResNet]) -> keras.Model: ...
 def seresnet34(**fields: Unpack[_ResNet]) -> keras.Model: ...
 def seresnet50(**fields: Unpack[_ResNet]) -> keras.Model: ...
 def seresnet101(**fields: Unpack[_ResNet]) -> keras.Model: ...
 def seresnet152(**fields: Unpack[_ResNet]) -> keras.Model: ...
+def seresnet152d(**fields: Unpack[_ResNet]) -> keras.Model: ...
+def seresnet200d(**fields: Unpack[_ResNet]) -> keras.Model: ...
+def seresnet269d(**fields: Unpack[_ResNet]) -> keras.Model: ...
+def seresnet50t(**fields: Unpack[_ResNet]) -> keras.Model: ...
 def seresnext50_32x4d(**fields: Unpack[_ResNet]) -> keras.Model: ...
 def seresnext101_32x4d(**fields: Unpack[_ResNet]) -> keras.Model: ...
 def seresnext101_32x8d(**fields: Unpack[_ResNet]) -> keras.Model: ...
+def seresnext101_64x4d(**fields: Unpack[_ResNet]) -> keras.Model: ...
+def seresnext101d_32x8d(**fields: Unpack[_ResNet]) -> keras.Model: ...
+def seresnext26d_32x4d(**fields: Unpack[_ResNet]) -> keras.Model: ...
+def seresnext26t_32x4d(**fields: Unpack[_ResNet]) -> keras.Model: ...
+def ecaresnetlight(**fields: Unpack[_ResNet]) -> keras.Model: ...
 def ecaresnet50d(**fields: Unpack[_ResNet]) -> keras.Model: ...
+def ecaresnet101d(**fields: Unpack[_ResNet]) -> keras.Model: ...
+def ecaresnet200d(**fields: Unpack[_ResNet]) -> keras.Model: ...
+def ecaresnet269d(**fields: Unpack[_ResNet]) -> keras.Model: ...
+def ecaresnet26t(**fields: Unpack[_ResNet]) -> keras.Model: ...
+def ecaresnet50t(**fields: Unpack[_ResNet]) -> keras.Model: ...
+def ecaresnext26t_32x4d(**fields: Unpack[_ResNet]) -> keras.Model: ...
+def ecaresnext50t_32x4d(**fields: Unpack[_ResNet]) -> keras.Model: ...
 def resnetrs50(**fields: Unpack[_ResNet]) -> keras.Model: ...
 def resnetrs101(**fields: Unpack[_ResNet]) -> keras.Model: ...
+def resnetrs152(**fields: Unpack[_ResNet]) -> keras.Model: ...
+def resnetrs200(**fields: Unpack[_ResNet]) -> keras.Model: ...
+def resnetrs270(**fields: Unpack[_ResNet]) -> keras.Model: ...
+def resnetrs350(**fields: Unpack[_ResNet]) -> keras.Model: ...
+def resnetrs420(**fields: Unpack[_ResNet]) -> keras.Model: ...
+def res2net50_26w_4s(**fields: Unpack[_ResNet]) -> keras.Model: ...
+def res2net50_26w_6s(**fields: Unpack[_ResNet]) -> keras.Model: ...
+def res2net50_26w_8s(**fields: Unpack[_ResNet]) -> keras.Model: ...
+def res2net50_48w_2s(**fields: Unpack[_ResNet]) -> keras.Model: ...
+def res2net50_14w_8s(**fields: Unpack[_ResNet]) -> keras.Model: ...
+def res2net101_26w_4s(**fields: Unpack[_ResNet]) -> keras.Model: ...
+def res2next50(**fields: Unpack[_ResNet]) -> keras.Model: ...
+def res2net50d(**fields: Unpack[_ResNet]) -> keras.Model: ...
+def res2net101d(**fields: Unpack[_ResNet]) -> keras.Model: ...
+def skresnet18(**fields: Unpack[_ResNet]) -> keras.Model: ...
+def skresnet34(**fields: Unpack[_ResNet]) -> keras.Model: ...
+def skresnet50(**fields: Unpack[_ResNet]) -> keras.Model: ...
+def skresnet50d(**fields: Unpack[_ResNet]) -> keras.Model: ...
+def skresnext50_32x4d(**fields: Unpack[_ResNet]) -> keras.Model: ...
+def resnest14d(**fields: Unpack[_ResNet]) -> keras.Model: ...
+def resnest26d(**fields: Unpack[_ResNet]) -> keras.Model: ...
+def resnest50d(**fields: Unpack[_ResNet]) -> keras.Model: ...
+def resnest101e(**fields: Unpack[_ResNet]) -> keras.Model: ...
+def resnest200e(**fields: Unpack[_ResNet]) -> keras.Model: ...
+def resnest269e(**fields: Unpack[_ResNet]) -> keras.Model: ...
+def resnest50d_1s4x24d(**fields: Unpack[_ResNet]) -> keras.Model: ...
+def resnest50d_4s2x40d(**fields: Unpack[_ResNet]) -> keras.Model: ...
 
 class _PreActResNet(TypedDict, total=False):
     weights: str | os.PathLike[str] | None
@@ -429,7 +665,7 @@ class _PreActResNet(TypedDict, total=False):
         "hard_swish",
         "maxout",
     ]
-    norm: Literal["batch", "group", "layer", "instance", "none"]
+    norm: Literal["batch", "group", "layer", "channel", "instance", "none"]
     initializer: Literal[
         "he_normal",
         "he_normal_fan_out",
@@ -438,11 +674,13 @@ class _PreActResNet(TypedDict, total=False):
         "lecun_normal",
         "small_normal",
         "large_normal",
+        "transformer_normal",
         "zeros",
     ]
     padding: Literal["symmetric", "same"]
     bn_momentum: float
     bn_epsilon: float
+    bn_scale: bool
     conv_bias: bool
     block: Literal["basic", "bottleneck"]
     depths: tuple[int, ...]
@@ -450,6 +688,7 @@ class _PreActResNet(TypedDict, total=False):
     stride_last: bool
     avg_down: bool
     outer_bias: bool
+    standardize: Literal["unit", None]
     zero_init_residual: bool
     drop_path: float
     drop_block: float
@@ -469,6 +708,12 @@ def resnetv2_50d(**fields: Unpack[_PreActResNet]) -> keras.Model: ...
 def resnetv2_101d(**fields: Unpack[_PreActResNet]) -> keras.Model: ...
 def resnetv2_152d(**fields: Unpack[_PreActResNet]) -> keras.Model: ...
 def resnetv2_50d_gn(**fields: Unpack[_PreActResNet]) -> keras.Model: ...
+def resnetv2_50x1_bit(**fields: Unpack[_PreActResNet]) -> keras.Model: ...
+def resnetv2_50x3_bit(**fields: Unpack[_PreActResNet]) -> keras.Model: ...
+def resnetv2_101x1_bit(**fields: Unpack[_PreActResNet]) -> keras.Model: ...
+def resnetv2_101x3_bit(**fields: Unpack[_PreActResNet]) -> keras.Model: ...
+def resnetv2_152x2_bit(**fields: Unpack[_PreActResNet]) -> keras.Model: ...
+def resnetv2_152x4_bit(**fields: Unpack[_PreActResNet]) -> keras.Model: ...
 
 class _CifarPreActResNet(TypedDict, total=False):
     weights: str | os.PathLike[str] | None
@@ -493,7 +738,7 @@ class _CifarPreActResNet(TypedDict, total=False):
         "hard_swish",
         "maxout",
     ]
-    norm: Literal["batch", "group", "layer", "instance", "none"]
+    norm: Literal["batch", "group", "layer", "channel", "instance", "none"]
     initializer: Literal[
         "he_normal",
         "he_normal_fan_out",
@@ -502,11 +747,13 @@ class _CifarPreActResNet(TypedDict, total=False):
         "lecun_normal",
         "small_normal",
         "large_normal",
+        "transformer_normal",
         "zeros",
     ]
     padding: Literal["symmetric", "same"]
     bn_momentum: float
     bn_epsilon: float
+    bn_scale: bool
     conv_bias: bool
     block: Literal["basic", "bottleneck"]
     depths: tuple[int, ...]
@@ -514,12 +761,67 @@ class _CifarPreActResNet(TypedDict, total=False):
     stride_last: bool
     avg_down: bool
     outer_bias: bool
+    standardize: Literal["unit", None]
     zero_init_residual: bool
     drop_path: float
     drop_block: float
 
 def preact_resnet110_cifar(**fields: Unpack[_CifarPreActResNet]) -> keras.Model: ...
 def preact_resnet164_cifar(**fields: Unpack[_CifarPreActResNet]) -> keras.Model: ...
+
+class _NFResNet(TypedDict, total=False):
+    weights: str | os.PathLike[str] | None
+    num_classes: int
+    input_shape: tuple[int | None, int | None, int]
+    pooling: Literal["avg", "max", "catavgmax", None]
+    dropout: float
+    rematerialize: bool
+    drop_connect: float
+    activation: Literal[
+        "relu",
+        "relu6",
+        "leaky_relu",
+        "prelu",
+        "elu",
+        "selu",
+        "gelu",
+        "silu",
+        "softplus",
+        "sigmoid",
+        "tanh",
+        "hard_swish",
+        "maxout",
+    ]
+    norm: Literal["batch", "group", "layer", "channel", "instance", "none"]
+    initializer: Literal[
+        "he_normal",
+        "he_normal_fan_out",
+        "glorot_uniform",
+        "glorot_normal",
+        "lecun_normal",
+        "small_normal",
+        "large_normal",
+        "transformer_normal",
+        "zeros",
+    ]
+    padding: Literal["symmetric", "same"]
+    bn_momentum: float
+    bn_epsilon: float
+    bn_scale: bool
+    conv_bias: bool
+    depths: tuple[int, ...]
+    widths: tuple[int, ...]
+    alpha: float
+    standardize: Literal["scaled", "unit", None]
+    zero_init_residual: bool
+    drop_path: float
+    drop_block: float
+    fractional_pool: float | None
+    output_stride: Literal[8, 16, 32]
+
+def nf_resnet26(**fields: Unpack[_NFResNet]) -> keras.Model: ...
+def nf_resnet50(**fields: Unpack[_NFResNet]) -> keras.Model: ...
+def nf_resnet101(**fields: Unpack[_NFResNet]) -> keras.Model: ...
 
 class _SENet(TypedDict, total=False):
     weights: str | os.PathLike[str] | None
@@ -544,7 +846,7 @@ class _SENet(TypedDict, total=False):
         "hard_swish",
         "maxout",
     ]
-    norm: Literal["batch", "group", "layer", "instance", "none"]
+    norm: Literal["batch", "group", "layer", "channel", "instance", "none"]
     initializer: Literal[
         "he_normal",
         "he_normal_fan_out",
@@ -553,11 +855,13 @@ class _SENet(TypedDict, total=False):
         "lecun_normal",
         "small_normal",
         "large_normal",
+        "transformer_normal",
         "zeros",
     ]
     padding: Literal["symmetric", "same"]
     bn_momentum: float
     bn_epsilon: float
+    bn_scale: bool
     conv_bias: bool
     block: Literal["basic", "bottleneck"]
     depths: tuple[int, ...]
@@ -607,7 +911,7 @@ class _CifarResNet(TypedDict, total=False):
         "hard_swish",
         "maxout",
     ]
-    norm: Literal["batch", "group", "layer", "instance", "none"]
+    norm: Literal["batch", "group", "layer", "channel", "instance", "none"]
     initializer: Literal[
         "he_normal",
         "he_normal_fan_out",
@@ -616,11 +920,13 @@ class _CifarResNet(TypedDict, total=False):
         "lecun_normal",
         "small_normal",
         "large_normal",
+        "transformer_normal",
         "zeros",
     ]
     padding: Literal["symmetric", "same"]
     bn_momentum: float
     bn_epsilon: float
+    bn_scale: bool
     conv_bias: bool
     depths: tuple[int, ...]
     shortcut: bool
@@ -669,7 +975,7 @@ class _WideResNet(TypedDict, total=False):
         "hard_swish",
         "maxout",
     ]
-    norm: Literal["batch", "group", "layer", "instance", "none"]
+    norm: Literal["batch", "group", "layer", "channel", "instance", "none"]
     initializer: Literal[
         "he_normal",
         "he_normal_fan_out",
@@ -678,11 +984,13 @@ class _WideResNet(TypedDict, total=False):
         "lecun_normal",
         "small_normal",
         "large_normal",
+        "transformer_normal",
         "zeros",
     ]
     padding: Literal["symmetric", "same"]
     bn_momentum: float
     bn_epsilon: float
+    bn_scale: bool
     conv_bias: bool
     depths: tuple[int, ...]
     widen: int
@@ -696,6 +1004,88 @@ def wrn16_8(**fields: Unpack[_WideResNet]) -> keras.Model: ...
 def wrn28_10(**fields: Unpack[_WideResNet]) -> keras.Model: ...
 def resnext29_8x64d_cifar(**fields: Unpack[_CifarResNet]) -> keras.Model: ...
 def seresnet20_cifar(**fields: Unpack[_CifarResNet]) -> keras.Model: ...
+
+class _RegNet(TypedDict, total=False):
+    weights: str | os.PathLike[str] | None
+    num_classes: int
+    input_shape: tuple[int | None, int | None, int]
+    pooling: Literal["avg", "max", "catavgmax", None]
+    dropout: float
+    rematerialize: bool
+    drop_connect: float
+    activation: Literal[
+        "relu",
+        "relu6",
+        "leaky_relu",
+        "prelu",
+        "elu",
+        "selu",
+        "gelu",
+        "silu",
+        "softplus",
+        "sigmoid",
+        "tanh",
+        "hard_swish",
+        "maxout",
+    ]
+    norm: Literal["batch", "group", "layer", "channel", "instance", "none"]
+    initializer: Literal[
+        "he_normal",
+        "he_normal_fan_out",
+        "glorot_uniform",
+        "glorot_normal",
+        "lecun_normal",
+        "small_normal",
+        "large_normal",
+        "transformer_normal",
+        "zeros",
+    ]
+    padding: Literal["symmetric", "same"]
+    bn_momentum: float
+    bn_epsilon: float
+    bn_scale: bool
+    conv_bias: bool
+    initial_width: int
+    slope: float
+    ratio: float
+    group_width: int
+    depth: int
+    se_ratio: float
+    stem: int
+    widen: bool
+    zero_init_residual: bool
+    drop_path: float
+    drop_block: float
+    output_stride: Literal[8, 16, 32]
+
+def regnet_x_200mf(**fields: Unpack[_RegNet]) -> keras.Model: ...
+def regnet_x_400mf(**fields: Unpack[_RegNet]) -> keras.Model: ...
+def regnetx_004(**fields: Unpack[_RegNet]) -> keras.Model: ...
+def regnet_x_600mf(**fields: Unpack[_RegNet]) -> keras.Model: ...
+def regnet_x_800mf(**fields: Unpack[_RegNet]) -> keras.Model: ...
+def regnet_x_1_6gf(**fields: Unpack[_RegNet]) -> keras.Model: ...
+def regnet_x_3_2gf(**fields: Unpack[_RegNet]) -> keras.Model: ...
+def regnet_x_4_0gf(**fields: Unpack[_RegNet]) -> keras.Model: ...
+def regnet_x_6_4gf(**fields: Unpack[_RegNet]) -> keras.Model: ...
+def regnet_x_8gf(**fields: Unpack[_RegNet]) -> keras.Model: ...
+def regnet_x_12gf(**fields: Unpack[_RegNet]) -> keras.Model: ...
+def regnet_x_16gf(**fields: Unpack[_RegNet]) -> keras.Model: ...
+def regnet_x_32gf(**fields: Unpack[_RegNet]) -> keras.Model: ...
+def regnet_y_200mf(**fields: Unpack[_RegNet]) -> keras.Model: ...
+def regnet_y_400mf(**fields: Unpack[_RegNet]) -> keras.Model: ...
+def regnet_y_600mf(**fields: Unpack[_RegNet]) -> keras.Model: ...
+def regnet_y_800mf(**fields: Unpack[_RegNet]) -> keras.Model: ...
+def regnety_008(**fields: Unpack[_RegNet]) -> keras.Model: ...
+def regnet_y_1_6gf(**fields: Unpack[_RegNet]) -> keras.Model: ...
+def regnet_y_3_2gf(**fields: Unpack[_RegNet]) -> keras.Model: ...
+def regnet_y_4_0gf(**fields: Unpack[_RegNet]) -> keras.Model: ...
+def regnet_y_6_4gf(**fields: Unpack[_RegNet]) -> keras.Model: ...
+def regnet_y_8gf(**fields: Unpack[_RegNet]) -> keras.Model: ...
+def regnety_080(**fields: Unpack[_RegNet]) -> keras.Model: ...
+def regnet_y_12gf(**fields: Unpack[_RegNet]) -> keras.Model: ...
+def regnet_y_16gf(**fields: Unpack[_RegNet]) -> keras.Model: ...
+def regnet_y_32gf(**fields: Unpack[_RegNet]) -> keras.Model: ...
+def regnet_y_128gf(**fields: Unpack[_RegNet]) -> keras.Model: ...
 
 class _DenseNet(TypedDict, total=False):
     weights: str | os.PathLike[str] | None
@@ -720,7 +1110,7 @@ class _DenseNet(TypedDict, total=False):
         "hard_swish",
         "maxout",
     ]
-    norm: Literal["batch", "group", "layer", "instance", "none"]
+    norm: Literal["batch", "group", "layer", "channel", "instance", "none"]
     initializer: Literal[
         "he_normal",
         "he_normal_fan_out",
@@ -729,11 +1119,13 @@ class _DenseNet(TypedDict, total=False):
         "lecun_normal",
         "small_normal",
         "large_normal",
+        "transformer_normal",
         "zeros",
     ]
     padding: Literal["symmetric", "same"]
     bn_momentum: float
     bn_epsilon: float
+    bn_scale: bool
     conv_bias: bool
     depths: tuple[int, ...]
     growth: int
@@ -770,7 +1162,7 @@ class _CifarDenseNet(TypedDict, total=False):
         "hard_swish",
         "maxout",
     ]
-    norm: Literal["batch", "group", "layer", "instance", "none"]
+    norm: Literal["batch", "group", "layer", "channel", "instance", "none"]
     initializer: Literal[
         "he_normal",
         "he_normal_fan_out",
@@ -779,11 +1171,13 @@ class _CifarDenseNet(TypedDict, total=False):
         "lecun_normal",
         "small_normal",
         "large_normal",
+        "transformer_normal",
         "zeros",
     ]
     padding: Literal["symmetric", "same"]
     bn_momentum: float
     bn_epsilon: float
+    bn_scale: bool
     conv_bias: bool
     depths: tuple[int, ...]
     growth: int
@@ -792,6 +1186,172 @@ class _CifarDenseNet(TypedDict, total=False):
     conv_dropout: float
 
 def densenet_bc100_cifar(**fields: Unpack[_CifarDenseNet]) -> keras.Model: ...
+
+class _DPN(TypedDict, total=False):
+    weights: str | os.PathLike[str] | None
+    num_classes: int
+    input_shape: tuple[int | None, int | None, int]
+    pooling: Literal["avg", "max", "catavgmax", None]
+    dropout: float
+    rematerialize: bool
+    drop_connect: float
+    activation: Literal[
+        "relu",
+        "relu6",
+        "leaky_relu",
+        "prelu",
+        "elu",
+        "selu",
+        "gelu",
+        "silu",
+        "softplus",
+        "sigmoid",
+        "tanh",
+        "hard_swish",
+        "maxout",
+    ]
+    norm: Literal["batch", "group", "layer", "channel", "instance", "none"]
+    initializer: Literal[
+        "he_normal",
+        "he_normal_fan_out",
+        "glorot_uniform",
+        "glorot_normal",
+        "lecun_normal",
+        "small_normal",
+        "large_normal",
+        "transformer_normal",
+        "zeros",
+    ]
+    padding: Literal["symmetric", "same"]
+    bn_momentum: float
+    bn_epsilon: float
+    bn_scale: bool
+    conv_bias: bool
+    stem: int
+    bottleneck: int
+    groups: int
+    depths: tuple[int, ...]
+    growth: tuple[int, ...]
+    widths: tuple[int, ...]
+    stem_kernel: Literal[3, 7]
+    split_last: bool
+    drop_path: float
+    fractional_pool: float | None
+    output_stride: Literal[8, 16, 32]
+    outer_activation: Literal["silu", None]
+
+def dpn48b(**fields: Unpack[_DPN]) -> keras.Model: ...
+def dpn68(**fields: Unpack[_DPN]) -> keras.Model: ...
+def dpn68b(**fields: Unpack[_DPN]) -> keras.Model: ...
+def dpn92(**fields: Unpack[_DPN]) -> keras.Model: ...
+def dpn98(**fields: Unpack[_DPN]) -> keras.Model: ...
+def dpn131(**fields: Unpack[_DPN]) -> keras.Model: ...
+def dpn107(**fields: Unpack[_DPN]) -> keras.Model: ...
+
+class _RepVGG(TypedDict, total=False):
+    weights: str | os.PathLike[str] | None
+    num_classes: int
+    input_shape: tuple[int | None, int | None, int]
+    pooling: Literal["avg", "max", "catavgmax", None]
+    dropout: float
+    rematerialize: bool
+    drop_connect: float
+    activation: Literal[
+        "relu",
+        "relu6",
+        "leaky_relu",
+        "prelu",
+        "elu",
+        "selu",
+        "gelu",
+        "silu",
+        "softplus",
+        "sigmoid",
+        "tanh",
+        "hard_swish",
+        "maxout",
+    ]
+    norm: Literal["batch", "group", "layer", "channel", "instance", "none"]
+    initializer: Literal[
+        "he_normal",
+        "he_normal_fan_out",
+        "glorot_uniform",
+        "glorot_normal",
+        "lecun_normal",
+        "small_normal",
+        "large_normal",
+        "transformer_normal",
+        "zeros",
+    ]
+    padding: Literal["symmetric", "same"]
+    bn_momentum: float
+    bn_epsilon: float
+    bn_scale: bool
+    conv_bias: bool
+    depths: tuple[int, ...]
+    widths: tuple[int, ...]
+    groups: int
+    output_stride: Literal[8, 16, 32]
+
+def repvgg_a0(**fields: Unpack[_RepVGG]) -> keras.Model: ...
+def repvgg_a1(**fields: Unpack[_RepVGG]) -> keras.Model: ...
+def repvgg_a2(**fields: Unpack[_RepVGG]) -> keras.Model: ...
+def repvgg_b0(**fields: Unpack[_RepVGG]) -> keras.Model: ...
+def repvgg_b1(**fields: Unpack[_RepVGG]) -> keras.Model: ...
+def repvgg_b1g4(**fields: Unpack[_RepVGG]) -> keras.Model: ...
+def repvgg_b2(**fields: Unpack[_RepVGG]) -> keras.Model: ...
+def repvgg_b2g4(**fields: Unpack[_RepVGG]) -> keras.Model: ...
+def repvgg_b3(**fields: Unpack[_RepVGG]) -> keras.Model: ...
+def repvgg_b3g4(**fields: Unpack[_RepVGG]) -> keras.Model: ...
+
+class _NASNet(TypedDict, total=False):
+    weights: str | os.PathLike[str] | None
+    num_classes: int
+    input_shape: tuple[int | None, int | None, int]
+    pooling: Literal["avg", "max", "catavgmax", None]
+    dropout: float
+    rematerialize: bool
+    drop_connect: float
+    activation: Literal[
+        "relu",
+        "relu6",
+        "leaky_relu",
+        "prelu",
+        "elu",
+        "selu",
+        "gelu",
+        "silu",
+        "softplus",
+        "sigmoid",
+        "tanh",
+        "hard_swish",
+        "maxout",
+    ]
+    norm: Literal["batch", "group", "layer", "channel", "instance", "none"]
+    initializer: Literal[
+        "he_normal",
+        "he_normal_fan_out",
+        "glorot_uniform",
+        "glorot_normal",
+        "lecun_normal",
+        "small_normal",
+        "large_normal",
+        "transformer_normal",
+        "zeros",
+    ]
+    padding: Literal["symmetric", "same"]
+    bn_momentum: float
+    bn_epsilon: float
+    bn_scale: bool
+    conv_bias: bool
+    stem: int
+    width: int
+    depths: tuple[int, int, int]
+    skip_reduction: bool
+    pool_zeros: bool
+
+def nasnet_mobile(**fields: Unpack[_NASNet]) -> keras.Model: ...
+def nasnet_large(**fields: Unpack[_NASNet]) -> keras.Model: ...
 
 class _MobileNetV1(TypedDict, total=False):
     weights: str | os.PathLike[str] | None
@@ -816,7 +1376,7 @@ class _MobileNetV1(TypedDict, total=False):
         "hard_swish",
         "maxout",
     ]
-    norm: Literal["batch", "group", "layer", "instance", "none"]
+    norm: Literal["batch", "group", "layer", "channel", "instance", "none"]
     initializer: Literal[
         "he_normal",
         "he_normal_fan_out",
@@ -825,11 +1385,13 @@ class _MobileNetV1(TypedDict, total=False):
         "lecun_normal",
         "small_normal",
         "large_normal",
+        "transformer_normal",
         "zeros",
     ]
     padding: Literal["symmetric", "same"]
     bn_momentum: float
     bn_epsilon: float
+    bn_scale: bool
     conv_bias: bool
     depths: tuple[int, ...]
     widths: tuple[int, ...]
@@ -867,7 +1429,7 @@ class _MobileNetV2(TypedDict, total=False):
         "hard_swish",
         "maxout",
     ]
-    norm: Literal["batch", "group", "layer", "instance", "none"]
+    norm: Literal["batch", "group", "layer", "channel", "instance", "none"]
     initializer: Literal[
         "he_normal",
         "he_normal_fan_out",
@@ -876,11 +1438,13 @@ class _MobileNetV2(TypedDict, total=False):
         "lecun_normal",
         "small_normal",
         "large_normal",
+        "transformer_normal",
         "zeros",
     ]
     padding: Literal["symmetric", "same"]
     bn_momentum: float
     bn_epsilon: float
+    bn_scale: bool
     conv_bias: bool
     rows: tuple[tuple[Any, ...], ...]
     width: float
@@ -924,7 +1488,7 @@ class _MobileNetV3(TypedDict, total=False):
         "hard_swish",
         "maxout",
     ]
-    norm: Literal["batch", "group", "layer", "instance", "none"]
+    norm: Literal["batch", "group", "layer", "channel", "instance", "none"]
     initializer: Literal[
         "he_normal",
         "he_normal_fan_out",
@@ -933,11 +1497,13 @@ class _MobileNetV3(TypedDict, total=False):
         "lecun_normal",
         "small_normal",
         "large_normal",
+        "transformer_normal",
         "zeros",
     ]
     padding: Literal["symmetric", "same"]
     bn_momentum: float
     bn_epsilon: float
+    bn_scale: bool
     conv_bias: bool
     rows: tuple[tuple[Any, ...], ...]
     hidden: int
@@ -954,6 +1520,225 @@ def mobilenet_v3_large_minimal(**fields: Unpack[_MobileNetV3]) -> keras.Model: .
 def mobilenet_v3_small(**fields: Unpack[_MobileNetV3]) -> keras.Model: ...
 def mobilenet_v3_small_075(**fields: Unpack[_MobileNetV3]) -> keras.Model: ...
 def mobilenet_v3_small_minimal(**fields: Unpack[_MobileNetV3]) -> keras.Model: ...
+
+class _MobileNetV4(TypedDict, total=False):
+    weights: str | os.PathLike[str] | None
+    num_classes: int
+    input_shape: tuple[int | None, int | None, int]
+    pooling: Literal["avg", "max", "catavgmax", None]
+    dropout: float
+    rematerialize: bool
+    drop_connect: float
+    activation: Literal[
+        "relu",
+        "relu6",
+        "leaky_relu",
+        "prelu",
+        "elu",
+        "selu",
+        "gelu",
+        "silu",
+        "softplus",
+        "sigmoid",
+        "tanh",
+        "hard_swish",
+        "maxout",
+    ]
+    norm: Literal["batch", "group", "layer", "channel", "instance", "none"]
+    initializer: Literal[
+        "he_normal",
+        "he_normal_fan_out",
+        "glorot_uniform",
+        "glorot_normal",
+        "lecun_normal",
+        "small_normal",
+        "large_normal",
+        "transformer_normal",
+        "zeros",
+    ]
+    padding: Literal["symmetric", "same"]
+    bn_momentum: float
+    bn_epsilon: float
+    bn_scale: bool
+    conv_bias: bool
+    rows: tuple[tuple[Any, ...], ...]
+    stem: int
+    width: float
+    hidden: int
+    zero_init_residual: bool
+    drop_path: float
+    drop_block: float
+    output_stride: Literal[8, 16, 32]
+
+def mobilenet_v4_conv_small_035(**fields: Unpack[_MobileNetV4]) -> keras.Model: ...
+def mobilenet_v4_conv_small_050(**fields: Unpack[_MobileNetV4]) -> keras.Model: ...
+def mobilenet_v4_conv_small(**fields: Unpack[_MobileNetV4]) -> keras.Model: ...
+def mobilenet_v4_conv_medium(**fields: Unpack[_MobileNetV4]) -> keras.Model: ...
+def mobilenet_v4_conv_large(**fields: Unpack[_MobileNetV4]) -> keras.Model: ...
+
+class _MNASNet(TypedDict, total=False):
+    weights: str | os.PathLike[str] | None
+    num_classes: int
+    input_shape: tuple[int | None, int | None, int]
+    pooling: Literal["avg", "max", "catavgmax", None]
+    dropout: float
+    rematerialize: bool
+    drop_connect: float
+    activation: Literal[
+        "relu",
+        "relu6",
+        "leaky_relu",
+        "prelu",
+        "elu",
+        "selu",
+        "gelu",
+        "silu",
+        "softplus",
+        "sigmoid",
+        "tanh",
+        "hard_swish",
+        "maxout",
+    ]
+    norm: Literal["batch", "group", "layer", "channel", "instance", "none"]
+    initializer: Literal[
+        "he_normal",
+        "he_normal_fan_out",
+        "glorot_uniform",
+        "glorot_normal",
+        "lecun_normal",
+        "small_normal",
+        "large_normal",
+        "transformer_normal",
+        "zeros",
+    ]
+    padding: Literal["symmetric", "same"]
+    bn_momentum: float
+    bn_epsilon: float
+    bn_scale: bool
+    conv_bias: bool
+    rows: tuple[tuple[Any, ...], ...]
+    width: float
+    stem: int
+    se_ratio: float
+    zero_init_residual: bool
+    drop_path: float
+    drop_block: float
+    output_stride: Literal[8, 16, 32]
+
+def mnasnet0_5(**fields: Unpack[_MNASNet]) -> keras.Model: ...
+def mnasnet0_75(**fields: Unpack[_MNASNet]) -> keras.Model: ...
+def mnasnet1_0(**fields: Unpack[_MNASNet]) -> keras.Model: ...
+def mnasnet1_3(**fields: Unpack[_MNASNet]) -> keras.Model: ...
+def mnasnet1_4(**fields: Unpack[_MNASNet]) -> keras.Model: ...
+def mnasnet_small(**fields: Unpack[_MNASNet]) -> keras.Model: ...
+def semnasnet_050(**fields: Unpack[_MNASNet]) -> keras.Model: ...
+def semnasnet_075(**fields: Unpack[_MNASNet]) -> keras.Model: ...
+def semnasnet_100(**fields: Unpack[_MNASNet]) -> keras.Model: ...
+def semnasnet_140(**fields: Unpack[_MNASNet]) -> keras.Model: ...
+
+class _ShuffleNetV2(TypedDict, total=False):
+    weights: str | os.PathLike[str] | None
+    num_classes: int
+    input_shape: tuple[int | None, int | None, int]
+    pooling: Literal["avg", "max", "catavgmax", None]
+    dropout: float
+    rematerialize: bool
+    drop_connect: float
+    activation: Literal[
+        "relu",
+        "relu6",
+        "leaky_relu",
+        "prelu",
+        "elu",
+        "selu",
+        "gelu",
+        "silu",
+        "softplus",
+        "sigmoid",
+        "tanh",
+        "hard_swish",
+        "maxout",
+    ]
+    norm: Literal["batch", "group", "layer", "channel", "instance", "none"]
+    initializer: Literal[
+        "he_normal",
+        "he_normal_fan_out",
+        "glorot_uniform",
+        "glorot_normal",
+        "lecun_normal",
+        "small_normal",
+        "large_normal",
+        "transformer_normal",
+        "zeros",
+    ]
+    padding: Literal["symmetric", "same"]
+    bn_momentum: float
+    bn_epsilon: float
+    bn_scale: bool
+    conv_bias: bool
+    widths: tuple[int, ...]
+    depths: tuple[int, ...]
+    head: int
+    fractional_pool: float | None
+    output_stride: Literal[8, 16, 32]
+
+def shufflenet_v2_x0_5(**fields: Unpack[_ShuffleNetV2]) -> keras.Model: ...
+def shufflenet_v2_x1_0(**fields: Unpack[_ShuffleNetV2]) -> keras.Model: ...
+def shufflenet_v2_x1_5(**fields: Unpack[_ShuffleNetV2]) -> keras.Model: ...
+def shufflenet_v2_x2_0(**fields: Unpack[_ShuffleNetV2]) -> keras.Model: ...
+
+class _GhostNet(TypedDict, total=False):
+    weights: str | os.PathLike[str] | None
+    num_classes: int
+    input_shape: tuple[int | None, int | None, int]
+    pooling: Literal["avg", "max", "catavgmax", None]
+    dropout: float
+    rematerialize: bool
+    drop_connect: float
+    activation: Literal[
+        "relu",
+        "relu6",
+        "leaky_relu",
+        "prelu",
+        "elu",
+        "selu",
+        "gelu",
+        "silu",
+        "softplus",
+        "sigmoid",
+        "tanh",
+        "hard_swish",
+        "maxout",
+    ]
+    norm: Literal["batch", "group", "layer", "channel", "instance", "none"]
+    initializer: Literal[
+        "he_normal",
+        "he_normal_fan_out",
+        "glorot_uniform",
+        "glorot_normal",
+        "lecun_normal",
+        "small_normal",
+        "large_normal",
+        "transformer_normal",
+        "zeros",
+    ]
+    padding: Literal["symmetric", "same"]
+    bn_momentum: float
+    bn_epsilon: float
+    bn_scale: bool
+    conv_bias: bool
+    width: float
+    rows: tuple[tuple[Any, ...], ...]
+    hidden: int
+    se_ratio: float
+    zero_init_residual: bool
+    drop_path: float
+    drop_block: float
+    output_stride: Literal[8, 16, 32]
+
+def ghostnet_050(**fields: Unpack[_GhostNet]) -> keras.Model: ...
+def ghostnet_100(**fields: Unpack[_GhostNet]) -> keras.Model: ...
+def ghostnet_130(**fields: Unpack[_GhostNet]) -> keras.Model: ...
 
 class _EfficientNet(TypedDict, total=False):
     weights: str | os.PathLike[str] | None
@@ -978,7 +1763,7 @@ class _EfficientNet(TypedDict, total=False):
         "hard_swish",
         "maxout",
     ]
-    norm: Literal["batch", "group", "layer", "instance", "none"]
+    norm: Literal["batch", "group", "layer", "channel", "instance", "none"]
     initializer: Literal[
         "he_normal",
         "he_normal_fan_out",
@@ -987,15 +1772,22 @@ class _EfficientNet(TypedDict, total=False):
         "lecun_normal",
         "small_normal",
         "large_normal",
+        "transformer_normal",
         "zeros",
     ]
     padding: Literal["symmetric", "same"]
     bn_momentum: float
     bn_epsilon: float
+    bn_scale: bool
     conv_bias: bool
     width: float
     depth: float
     rows: tuple[tuple[Any, ...], ...]
+    stem: int
+    fixed_ends: bool
+    round_limit: float
+    se: bool
+    se_ratio: float
     zero_init_residual: bool
     drop_path: float
     drop_block: float
@@ -1009,6 +1801,151 @@ def efficientnet_b4(**fields: Unpack[_EfficientNet]) -> keras.Model: ...
 def efficientnet_b5(**fields: Unpack[_EfficientNet]) -> keras.Model: ...
 def efficientnet_b6(**fields: Unpack[_EfficientNet]) -> keras.Model: ...
 def efficientnet_b7(**fields: Unpack[_EfficientNet]) -> keras.Model: ...
+def efficientnet_lite0(**fields: Unpack[_EfficientNet]) -> keras.Model: ...
+def efficientnet_lite1(**fields: Unpack[_EfficientNet]) -> keras.Model: ...
+def efficientnet_lite2(**fields: Unpack[_EfficientNet]) -> keras.Model: ...
+def efficientnet_lite3(**fields: Unpack[_EfficientNet]) -> keras.Model: ...
+def efficientnet_lite4(**fields: Unpack[_EfficientNet]) -> keras.Model: ...
+def efficientnet_v2_b0(**fields: Unpack[_EfficientNet]) -> keras.Model: ...
+def efficientnet_v2_b1(**fields: Unpack[_EfficientNet]) -> keras.Model: ...
+def efficientnet_v2_b2(**fields: Unpack[_EfficientNet]) -> keras.Model: ...
+def efficientnet_v2_b3(**fields: Unpack[_EfficientNet]) -> keras.Model: ...
+def efficientnet_v2_s(**fields: Unpack[_EfficientNet]) -> keras.Model: ...
+def efficientnet_v2_m(**fields: Unpack[_EfficientNet]) -> keras.Model: ...
+def efficientnet_v2_l(**fields: Unpack[_EfficientNet]) -> keras.Model: ...
+def efficientnet_v2_xl(**fields: Unpack[_EfficientNet]) -> keras.Model: ...
+
+class _ConvNeXt(TypedDict, total=False):
+    weights: str | os.PathLike[str] | None
+    num_classes: int
+    input_shape: tuple[int | None, int | None, int]
+    pooling: Literal["avg", "max", "catavgmax", None]
+    dropout: float
+    rematerialize: bool
+    drop_connect: float
+    activation: Literal[
+        "relu",
+        "relu6",
+        "leaky_relu",
+        "prelu",
+        "elu",
+        "selu",
+        "gelu",
+        "silu",
+        "softplus",
+        "sigmoid",
+        "tanh",
+        "hard_swish",
+        "maxout",
+    ]
+    norm: Literal["batch", "group", "layer", "channel", "instance", "none"]
+    initializer: Literal[
+        "he_normal",
+        "he_normal_fan_out",
+        "glorot_uniform",
+        "glorot_normal",
+        "lecun_normal",
+        "small_normal",
+        "large_normal",
+        "transformer_normal",
+        "zeros",
+    ]
+    padding: Literal["symmetric", "same"]
+    bn_momentum: float
+    bn_epsilon: float
+    bn_scale: bool
+    conv_bias: bool
+    depths: tuple[int, ...]
+    widths: tuple[int, ...]
+    stem: Literal["patch", "overlap", "tiered"]
+    kernel: int
+    expand: tuple[int, ...]
+    grn: bool
+    layer_scale: float | None
+    drop_path: float
+    output_stride: Literal[8, 16, 32]
+
+def convnext_atto(**fields: Unpack[_ConvNeXt]) -> keras.Model: ...
+def convnext_atto_ols(**fields: Unpack[_ConvNeXt]) -> keras.Model: ...
+def convnext_femto(**fields: Unpack[_ConvNeXt]) -> keras.Model: ...
+def convnext_femto_ols(**fields: Unpack[_ConvNeXt]) -> keras.Model: ...
+def convnext_pico(**fields: Unpack[_ConvNeXt]) -> keras.Model: ...
+def convnext_pico_ols(**fields: Unpack[_ConvNeXt]) -> keras.Model: ...
+def convnext_nano(**fields: Unpack[_ConvNeXt]) -> keras.Model: ...
+def convnext_nano_ols(**fields: Unpack[_ConvNeXt]) -> keras.Model: ...
+def convnext_tiny(**fields: Unpack[_ConvNeXt]) -> keras.Model: ...
+def convnext_small(**fields: Unpack[_ConvNeXt]) -> keras.Model: ...
+def convnext_base(**fields: Unpack[_ConvNeXt]) -> keras.Model: ...
+def convnext_large(**fields: Unpack[_ConvNeXt]) -> keras.Model: ...
+def convnext_xlarge(**fields: Unpack[_ConvNeXt]) -> keras.Model: ...
+def convnext_xxlarge(**fields: Unpack[_ConvNeXt]) -> keras.Model: ...
+def convnextv2_atto(**fields: Unpack[_ConvNeXt]) -> keras.Model: ...
+def convnextv2_femto(**fields: Unpack[_ConvNeXt]) -> keras.Model: ...
+def convnextv2_pico(**fields: Unpack[_ConvNeXt]) -> keras.Model: ...
+def convnextv2_nano(**fields: Unpack[_ConvNeXt]) -> keras.Model: ...
+def convnextv2_tiny(**fields: Unpack[_ConvNeXt]) -> keras.Model: ...
+def convnextv2_small(**fields: Unpack[_ConvNeXt]) -> keras.Model: ...
+def convnextv2_base(**fields: Unpack[_ConvNeXt]) -> keras.Model: ...
+def convnextv2_large(**fields: Unpack[_ConvNeXt]) -> keras.Model: ...
+def convnextv2_huge(**fields: Unpack[_ConvNeXt]) -> keras.Model: ...
+
+class _InceptionNeXt(TypedDict, total=False):
+    weights: str | os.PathLike[str] | None
+    num_classes: int
+    input_shape: tuple[int | None, int | None, int]
+    pooling: Literal["avg", "max", "catavgmax", None]
+    dropout: float
+    rematerialize: bool
+    drop_connect: float
+    activation: Literal[
+        "relu",
+        "relu6",
+        "leaky_relu",
+        "prelu",
+        "elu",
+        "selu",
+        "gelu",
+        "silu",
+        "softplus",
+        "sigmoid",
+        "tanh",
+        "hard_swish",
+        "maxout",
+    ]
+    norm: Literal["batch", "group", "layer", "channel", "instance", "none"]
+    initializer: Literal[
+        "he_normal",
+        "he_normal_fan_out",
+        "glorot_uniform",
+        "glorot_normal",
+        "lecun_normal",
+        "small_normal",
+        "large_normal",
+        "transformer_normal",
+        "zeros",
+    ]
+    padding: Literal["symmetric", "same"]
+    bn_momentum: float
+    bn_epsilon: float
+    bn_scale: bool
+    conv_bias: bool
+    depths: tuple[int, ...]
+    widths: tuple[int, ...]
+    stem: Literal["patch", "overlap", "tiered"]
+    kernel: int
+    expand: tuple[int, ...]
+    grn: bool
+    layer_scale: float | None
+    drop_path: float
+    output_stride: Literal[8, 16, 32]
+    band: int
+    share: float
+    head_expand: int
+
+def inception_next_atto(**fields: Unpack[_InceptionNeXt]) -> keras.Model: ...
+def inception_next_tiny(**fields: Unpack[_InceptionNeXt]) -> keras.Model: ...
+def inception_next_small(**fields: Unpack[_InceptionNeXt]) -> keras.Model: ...
+def inception_next_base(**fields: Unpack[_InceptionNeXt]) -> keras.Model: ...
 
 class _Airbench(TypedDict, total=False):
     weights: str | os.PathLike[str] | None
@@ -1033,7 +1970,7 @@ class _Airbench(TypedDict, total=False):
         "hard_swish",
         "maxout",
     ]
-    norm: Literal["batch", "group", "layer", "instance", "none"]
+    norm: Literal["batch", "group", "layer", "channel", "instance", "none"]
     initializer: Literal[
         "he_normal",
         "he_normal_fan_out",
@@ -1042,11 +1979,13 @@ class _Airbench(TypedDict, total=False):
         "lecun_normal",
         "small_normal",
         "large_normal",
+        "transformer_normal",
         "zeros",
     ]
     padding: Literal["symmetric", "same"]
     bn_momentum: float
     bn_epsilon: float
+    bn_scale: bool
     conv_bias: bool
     widths: tuple[int, ...]
     depth: int
