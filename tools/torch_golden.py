@@ -28,6 +28,7 @@ FORMS = FOLDER / "torch_forms.json.gz"
 CATALOG = FOLDER.parent.parent / "kerascnn/weights/catalog.json"
 FACTS = FOLDER.parent.parent / "kerascnn/models/facts.json"  # read as a file: Keras need not be installed here
 SIZE = 96
+LARGEST = 210_000_000  # parameters: in float64 more of them do not fit into the memory of a small machine
 
 
 def synthetic_tensor(name, shape):
@@ -143,22 +144,23 @@ def write_table(path, columns, rows):
 
 
 def main():
-    ours = set(json.loads(FACTS.read_text()))
+    ours = {name: fact["params"] for name, fact in json.loads(FACTS.read_text()).items()}
     known = libraries()
     if sys.argv[1:] == ["forms"]:
-        wanted = catalogued() - {full.partition("/")[2] for full in read(PATH)["models"]}
+        wanted = catalogued(ours) - {full.partition("/")[2] for full in read(PATH)["models"]}
         write(FORMS, known, [("timm", name) for name in known["timm"][0] if name in wanted])
     elif sys.argv[1:] == ["counts"]:
         write_counts(ours, known)
     else:
         names = ((library, name) for library, (names, *_) in known.items() for name in names)
-        write(PATH, known, [row for row in names if our_name(row[1]) in ours])
+        write(PATH, known, [row for row in names if ours.get(our_name(row[1]), LARGEST + 1) <= LARGEST])
 
 
-def catalogued():
-    """Returns timm's architectures in the catalogue of weights."""
-    rows = json.loads(CATALOG.read_text())["checkpoints"].values()
-    return {source[5:].partition(".")[0] for row in rows for source in row if source.startswith("timm:")}
+def catalogued(ours):
+    """Returns timm's architectures in the catalogue of weights whose models are not too large."""
+    rows = json.loads(CATALOG.read_text())["checkpoints"].items()
+    sources = (source for name, row in rows for source in row if ours[name] <= LARGEST)
+    return {source[5:].partition(".")[0] for source in sources if source.startswith("timm:")}
 
 
 def read(path):

@@ -44,7 +44,8 @@ def test_float64_logits_are_theirs(full, double):
 
 
 def test_every_architecture_of_the_catalogue_has_logits_to_compare():
-    found = {f"timm/{architecture(checkpoint)}" for checkpoint in TIMM}
+    small = {name for name, facts in registry.facts().items() if facts["params"] <= torch_golden.LARGEST}
+    found = {f"timm/{architecture(checkpoint)}" for checkpoint in TIMM if checkpoint.model in small}
     assert set(FORMS) == found - set(PLAIN)
     for full in PLAIN:
         if full.startswith("timm/") and not full.endswith("/senet154"):
