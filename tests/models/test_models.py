@@ -22,7 +22,8 @@ FAMILIES = {registry.lookup(name).family for name in kerascnn.list_models()}
 # Their fully connected layers need an image of a fixed size.
 FIXED = {"lenet", "alexnet", "vgg"}
 
-QUICK = {*golden.quick(), "plain20_cifar"}  # which no shortcut helps
+# The last has no shortcuts; two are costly as they come, and small forms of them have tests of their own.
+QUICK = {*golden.quick(), "plain20_cifar"} - {"nasnet_mobile", "dpn48b"}
 SLOW = pytest.mark.slow
 NAMES = [pytest.param(name, marks=() if name in QUICK else SLOW) for name in kerascnn.list_models()]
 every_model = pytest.mark.parametrize("name", NAMES)
@@ -37,8 +38,9 @@ def filled(name):
 
 
 every_filled_model = pytest.mark.parametrize("name", NAMES, scope="module")
-# VGG's file has half a gigabyte, and no layer that AlexNet's and other nets' have not.
-FILES = [pytest.param(name, marks=() if name in QUICK - {"vgg11_bn"} else SLOW) for name in kerascnn.list_models()]
+# By default those with layers of our own, or with what Keras writes in another way; test_switches reads all configs.
+FILED = {"lenet5", "resnet20_cifar", "nf_resnet26", "mobilenet_v1_025", "shufflenet_v2_x0_5", "inception_next_atto"}
+FILES = [pytest.param(name, marks=() if name in FILED else SLOW) for name in kerascnn.list_models()]
 
 
 def logits(model, **call):

@@ -14,15 +14,15 @@ from kerascnn.train import run
 RECIPES = cli.names("recipes")
 # By default one of each family, and of each loss, mix and average that is on another road; the others are slow. The
 # first go to their export, by the command; the others, by their function, to their report. What is deep is made
-# shallow.
-EXPORTED = {"imagenet_resnet50_a3": "depths=(1, 1, 1, 1)", "imagenet_mobilenet_v2": "", "cifar10_fast": ""}
+# shallow, and what is wide narrow.
+EXPORTED = {"mnist_lenet5": "", "imagenet_mobilenet_v2": "depth=0.25", "cifar10_fast": ""}
 QUICK = {
-    "mnist_lenet5": "",
-    "imagenet_alexnet": "",
+    "imagenet_resnet50_a3": "depths=(1, 1, 1, 1)",
+    "imagenet_alexnet": "hidden=(64, 64)",
     "imagenet_googlenet": "",
-    "imagenet_densenet121": "depths=(2, 2, 2, 2)",
-    "imagenet_mobilenet_v3_large": "",
-    "imagenet_efficientnet_b0": "",
+    "imagenet_densenet121": "depths=(1, 1, 1, 1)",
+    "imagenet_mobilenet_v3_large": "rows=((3, 16, 16, False, 'RE', 2), (5, 72, 40, True, 'HS', 2))",
+    "imagenet_efficientnet_b0": "depth=0.25",
     "cifar10_wrn28_10_mixup": "depths=(1, 1, 1), widen=1",
     "digits_vgg": "",
     "imagenet_resnet50_v2": "depths=(1, 1, 1, 1)",
