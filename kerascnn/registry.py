@@ -6,6 +6,7 @@ The families put their variants here when `kerascnn.models` is imported. This is
 import dataclasses
 import difflib
 import fnmatch
+import functools
 import inspect
 import json
 import math
@@ -83,9 +84,11 @@ class Spec:
         return 1
 
     def __post_init__(self) -> None:
-        hints = typing.get_type_hints(type(self), include_extras=True)
+        hints = _hints(type(self))
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
+            if value is field.default:  # as most are, of all rows, at each import
+                continue
             try:
                 object.__setattr__(self, field.name, _fit(value, hints[field.name]))
             except TypeError:
@@ -225,6 +228,12 @@ def _plain(value: Any) -> Any:
     return [_plain(item) for item in value] if isinstance(value, tuple) else value
 
 
+@functools.cache
+def _hints(kind: type) -> dict[str, Any]:
+    """The types of a class's fields; looking them up for each row would take most of the time of an import."""
+    return typing.get_type_hints(kind, include_extras=True)
+
+
 def _fit(value: Any, hint: Any) -> Any:
     """Returns the value as the type `hint` has it; a TypeError where it is another, a ValueError outside its limits."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
@@ -241,7 +250,7 @@ def _fit(value: Any, hint: Any) -> Any:
             return tuple(map(_fit, value, hints))
     elif hasattr(hint, "_fields") and isinstance(value, tuple | list):  # a NamedTuple: a row of a table
         if len(value) == len(hint._fields):
-            return hint(*map(_fit, value, typing.get_type_hints(hint, include_extras=True).values()))
+            return hint(*map(_fit, value, _hints(hint).values()))
     elif origin is Literal:
         if any(value is choice or (isinstance(value, str) and value == choice) for choice in arguments):
             return value

@@ -41,7 +41,10 @@ without_keras()
 from kerascnn.weights import catalog, forms  # noqa: E402
 
 # The lists in timm's wheel, by our key.
-CLASSES = {"imagenet1k": "imagenet-1k", "imagenet12k": "imagenet-12k", "imagenet21k_miil": "imagenet-21k-miil"}
+CLASSES = {
+    "imagenet1k": "imagenet-1k", "imagenet12k": "imagenet-12k", "imagenet21k_miil": "imagenet-21k-miil",
+    "imagenet22k": "imagenet-22k", "imagenet21k_goog": "imagenet-21k-goog",
+}  # fmt: skip
 
 # Top-1 of that page; MobileNetV3's is in the docstrings. The README of keras-applications, where the figures come
 # from, says that each net saw images of the size that it has by default.
@@ -102,6 +105,8 @@ def timm_checkpoints(results):
             model, form = catalog.our_model(config.architecture)
         except ValueError:
             continue
+        if config.num_classes and config.num_classes not in catalog.CLASSES_BY_NUMBER:
+            continue  # CLIP's, whose outputs are no classes but stand beside those of a text
         if config.hf_hub_id is None:
             pickles[name] = config.url
             continue

@@ -181,13 +181,13 @@ def _builder(variant):
     return build
 
 
-# After the families, and over them: a variant may bear the name of its family's module, as alexnet does. Importing a
-# family binds that name here to the module, once, so that what is bound last stays.
-globals().update({name: _builder(registry.lookup(name)) for name in list_models()})
+# Builders are made when they are asked for. But a variant may bear the name of its family's module, as alexnet does:
+# importing the family bound that name to the module, and what is bound last stays.
+globals().update({name: _builder(registry.lookup(name)) for name in list_models() if name in globals()})
 __all__ = ["Classifier", "ModelInfo", "create_model", "list_models", "load_model", "model_info", *list_models()]
 
 
 def __getattr__(name):
-    if (ours := registry.our_name(name)) != name:
-        return globals()[ours]
+    if (ours := registry.our_name(name)) in list_models():
+        return globals().setdefault(ours, _builder(registry.lookup(ours)))
     raise registry.no_attribute("kerascnn.models", name, __all__)

@@ -83,7 +83,7 @@ def download(checkpoint: Checkpoint) -> str:
         except ValueError as error:  # the hash differs; without one, get_file finds the file where it put it
             os.remove(keras.utils.get_file(name, checkpoint.url, cache_subdir="models"))
             raise ValueError(
-                f"{checkpoint.url} is damaged, or not the file that Keras published: its MD5 is not {checkpoint.md5}. "
+                f"{checkpoint.url} is damaged, or not the file that Keras published: its hash is not {checkpoint.md5}. "
                 "It was removed; try again, and if that does not help, ask who answers for that address here"
             ) from error
         except Exception as error:  # get_file knows no other type
@@ -187,7 +187,7 @@ def tensors(checkpoint: Checkpoint, path: str) -> Tensors:
     family = registry.facts()[checkpoint.model]["family"]
     found = _renamed(read(path), family)
     known = all(re.fullmatch(NAMES[family], layer) for layer, _ in found)
-    if not known and checkpoint.md5 and checkpoint.md5 == _md5(path):
+    if not known and checkpoint.md5 and checkpoint.md5 == _hash(path, checkpoint.md5):
         found = _in_order(checkpoint, path)
     _check(checkpoint, found, path)
     if not checkpoint.bgr:
@@ -265,6 +265,7 @@ def _order(model: str) -> Iterator[tuple[str, list[str]]]:
             yield layer.name, [keras_names.kind_today(weight.name) for weight in weights]
 
 
-def _md5(path):
+def _hash(path, like):
+    """The MD5 of a file, or its SHA-256 where the known hash is as long as that."""
     with open(path, "rb") as file:
-        return hashlib.file_digest(file, "md5").hexdigest()
+        return hashlib.file_digest(file, "md5" if len(like) == 32 else "sha256").hexdigest()

@@ -46,7 +46,7 @@ class Checkpoint:
     top1_size: int | None
     top1_source: str | None
     url: str | None = None
-    md5: str | None = None
+    md5: str | None = None  # or SHA-256, which is twice as long
     bgr: bool = False  # it was trained on blue first; its first kernel is turned around, so that our model takes RGB
     labels: tuple[str, ...] | None = None  # class names of its own, where its config.json brings them
 
@@ -70,7 +70,10 @@ ARCHITECTURES: dict[str, tuple[str, dict[str, Any]]] = {
 # fmt: on
 
 # The list of classes of an ImageNet model by their number, as timm tells them apart.
-CLASSES_BY_NUMBER = {1000: "imagenet1k", 11221: "imagenet21k_miil", 11821: "imagenet12k"}
+CLASSES_BY_NUMBER = {
+    1000: "imagenet1k", 11221: "imagenet21k_miil", 11821: "imagenet12k", 21841: "imagenet22k",
+    21843: "imagenet21k_goog",
+}  # fmt: skip
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)

@@ -390,9 +390,11 @@ def assign(
 
 
 def _fitted(tensor, shape):
-    """The tensor in a shape that differs by axes of length one, as those of 1x1 and of depthwise convolutions do."""
-    long, wanted = ([side for side in sides if side > 1] for sides in (tensor.shape, shape))
-    return tensor.reshape(shape) if long == wanted else tensor
+    """The tensor of a 1x1 convolution that is a fully connected layer on the other side, or of a depthwise convolution
+    that is one with a group for each channel."""
+    grouped = len(shape) == 4 and shape[3] == 1 and tensor.shape == (*shape[:2], 1, shape[2])
+    dense = tensor.shape == (1, 1, *shape) or shape == (1, 1, *tensor.shape)
+    return tensor.reshape(shape) if grouped or dense else tensor
 
 
 def from_one(layers: Iterable[str]) -> dict[str, str]:

@@ -98,8 +98,7 @@ def architecture(model: keras.Model) -> str:
     if name is None:
         raise ValueError(f"{model.name} is no model of create_model: timm's names are known for these alone")
     variant = registry.lookup(name)
-    absent = variant.family not in torch_tables.TABLES or variant.family in ABSENT_FAMILIES
-    if absent or any(fnmatch.fnmatchcase(name, pattern) for pattern in ABSENT):
+    if _absent(variant):
         raise ValueError(f"timm has no {name}: save it with model.save_weights, or model.save")
     spec = registry.override(variant, model.overrides)
     told = []
@@ -110,11 +109,16 @@ def architecture(model: keras.Model) -> str:
             return candidate
         told.append(f"{candidate} has " + ", ".join(f"{field}={value!r}" for field, value in changed.items()))
     for other in map(registry.lookup, registry.list_models()):  # fields may make another variant of it
-        if other.build is variant.build and other.name != name:
+        if other.build is variant.build and other.name != name and not _absent(other):
             for candidate in _candidates(other.name):
                 if not _changed(spec, registry.override(other, catalog.our_model(candidate)[1])):
                     return candidate
     raise ValueError(f"{name} in this form is not in timm: {'; '.join(told)}. Make it with these to save it for timm")
+
+
+def _absent(variant: registry.Variant) -> bool:
+    unnamed = variant.family not in torch_tables.TABLES or variant.family in ABSENT_FAMILIES
+    return unnamed or any(fnmatch.fnmatchcase(variant.name, pattern) for pattern in ABSENT)
 
 
 def _candidates(name: str) -> Iterator[str]:

@@ -85,9 +85,10 @@ def test_logits_are_theirs(name, size, theirs, ours):
     keras_names.assign(model, keras_names.tensors_of(published_model))
     spec = registry.override(registry.lookup(model.variant), model.overrides)
     rules = keras_names.TABLES[registry.lookup(model.variant).family](spec)
+    theirs = {ours: layer for layer, ours in keras_names.from_one(part.name for part in published_model.layers).items()}
     for (layer, kind), (norm, _) in named_weights(model, rules).items():
         if kind == "gamma":
-            other = published_model.get_layer(layer)
+            other = published_model.get_layer(theirs[layer])
             if isinstance(other, keras.Sequential):  # of a norm and a convolution
                 (other,) = (part for part in other.layers if hasattr(part, "epsilon"))
             assert norm.epsilon == other.epsilon
