@@ -84,7 +84,7 @@ class Spec:
         return 1
 
     def __post_init__(self) -> None:
-        hints = _hints(type(self))
+        hints = _hints(type(self))  # type: ignore[arg-type]  # a class is hashable
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
             if value is field.default:  # as most are, of all rows, at each import

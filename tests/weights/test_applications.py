@@ -124,7 +124,7 @@ def as_published(model, path):
     """The quirk of EfficientNets' files: the variance is the deviation, by whose root Keras divides once more."""
     with h5py.File(path, "r+") as file:
         for layer in model.layers:
-            if isinstance(layer, keras.layers.Normalization):
+            if hasattr(layer, "adapt_mean"):
                 file[f"{layer.name}/{layer.name}/variance"][...] = STD
 
 
