@@ -22,6 +22,7 @@ def logits(model, inputs, precision="f32"):
     return compiled({"inputs": inputs})["logits"]
 
 
+@pytest.mark.slow
 def test_the_saved_model(bundle, reference):
     # From a folder it takes `serving_default` alone, and it decodes no JPEG. So TensorFlow picks the signature.
     loaded = tf.saved_model.load(str(bundle / "1"))

@@ -98,6 +98,7 @@ def photos(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_published_weights_beside_their_publishers_figure(made_up, photos, tmp_path):
     hub, path = made_up
     named = ["--model=resnet18", "--weights=timm:resnet18.tv_in1k"]
