@@ -13,7 +13,7 @@ import numpy as np
 
 from kerascnn import registry
 from kerascnn.weights import names
-from kerascnn.weights.names import Rules
+from kerascnn.weights.names import Rules, block_numbers
 
 # What a class of keras.applications is here, in the form of weights.form("keras", name). Its alpha=0.75 is width=0.75,
 # and its minimalistic=True is minimal=True, activation="relu". Its MobileNet pads in another way where a map of odd
@@ -140,7 +140,7 @@ def _densenet(spec: Any) -> Rules:
 
 
 def _xception(spec: Any) -> Rules:
-    numbers = _numbers(row.stride for row in spec.rows)
+    numbers = block_numbers(row.stride for row in spec.rows)
     strided = [at for at, number in numbers.items() if spec.rows[number].stride > 1]
 
     def sepconv(stage, block, n):
@@ -190,15 +190,6 @@ def _nasnet(spec: Any) -> Rules:
     ]
 
 
-def _numbers(strides: Iterable[int]) -> dict[tuple[int, int], int]:
-    """The number of a block, from 0 on, by our (stage, block): a stage begins at each stride."""
-    numbers, stage, block = {}, 1, 0
-    for number, stride in enumerate(strides):
-        stage, block = (stage + 1, 1) if stride > 1 else (stage, block + 1)
-        numbers[stage, block] = number
-    return numbers
-
-
 def _mobilenet_v1(spec: Any) -> Rules:
     def number(stage, block):
         return sum(spec.depths[: stage - 1]) + block
@@ -217,7 +208,7 @@ def _mobilenet_v1(spec: Any) -> Rules:
 def _mobilenet(spec: Any) -> Rules:
     if hasattr(spec, "depths"):
         return _mobilenet_v1(spec)
-    numbers = _numbers(row.stride for _, row in spec.blocks)
+    numbers = block_numbers(row.stride for _, row in spec.blocks)
 
     def part(stage, block, n):
         number = numbers[stage, block]
@@ -235,7 +226,7 @@ def _mobilenet(spec: Any) -> Rules:
 
 
 def _mobilenet_v3(spec: Any) -> Rules:
-    numbers = _numbers(row.stride for row in spec.rows)
+    numbers = block_numbers(row.stride for row in spec.rows)
 
     def prefix(stage, block):
         number = numbers[stage, block]
@@ -257,7 +248,7 @@ def _mobilenet_v3(spec: Any) -> Rules:
 
 def _efficientnet(spec: Any) -> Rules:
     blocks = spec.blocks
-    numbers = _numbers(row.stride for _, row in blocks)
+    numbers = block_numbers(row.stride for _, row in blocks)
     rows = [i for i, _ in blocks]
     v2 = spec.rows[0].kind == "Fused-MBConv"
 

@@ -6,7 +6,7 @@ numbers, that gives the other library's name. The first rule that matches counts
 
 import contextlib
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import keras
 import numpy as np
@@ -16,6 +16,15 @@ Places = Mapping[str, tuple[keras.Layer, keras.Variable]]
 
 # The layer that a model with another number of classes has of its own.
 CLASSIFIER = "logits"
+
+
+def block_numbers(strides: Iterable[int]) -> dict[tuple[int, int], int]:
+    """Returns the number of each block, from 0 on, by our (stage, block): a stage begins at each stride."""
+    numbers, stage, block = {}, 1, 0
+    for number, stride in enumerate(strides):
+        stage, block = (stage + 1, 1) if stride > 1 else (stage, block + 1)
+        numbers[stage, block] = number
+    return numbers
 
 
 def translate(rules: Rules, name: str) -> str:

@@ -6,7 +6,7 @@ A family has a table for each naming: a function of the spec that gives rules (s
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
-from kerascnn.weights.names import Rules
+from kerascnn.weights.names import Rules, block_numbers
 
 # What both libraries call our conv and our norm.
 BN = {"conv": "conv", "norm": "bn"}
@@ -282,7 +282,7 @@ def _senet(spec: Any) -> Rules:
 
 
 def _xception(spec: Any) -> Rules:
-    blocks = _blocks(row.stride for row in spec.rows)
+    blocks = block_numbers(row.stride for row in spec.rows)
     if spec.form != "plain":
         return _aligned_xception(spec, blocks)
 
@@ -364,15 +364,6 @@ def _shufflenet_v2(spec: Any) -> Rules:
         (r"head_(conv|norm)", lambda k: f"conv5.{ends[k]}"),
         (r"logits", lambda: "fc"),
     ]
-
-
-def _blocks(strides):
-    """The number of a block, from 0 on, by our (stage, block), where a stride ends the stem's stage."""
-    stage, block, numbers = 1, 0, {}
-    for number, stride in enumerate(strides):
-        stage, block = (stage + 1, 1) if stride > 1 else (stage, block + 1)
-        numbers[stage, block] = number
-    return numbers
 
 
 # What timm calls the convolutions of a mobile block, in their order, by the block's kind and our number. Norms are
@@ -607,10 +598,8 @@ def _mobilenet_v4(spec: Any) -> Rules:
     parts = {"UIB": {0: "dw_start", 1: "pw_exp", 2: "dw_mid", 3: "pw_proj"}, "FusedIB": PARTS["fused"]}
     parts["Conv2D"] = PARTS["conv"]
     kind = {"conv": "conv", "norm": "bn"}
-    kinds, stage, block = {}, 1, 0
-    for _, row in spec.blocks:
-        stage, block = (stage + 1, 1) if row.stride > 1 else (stage, block + 1)
-        kinds[stage, block] = row.kind
+    rows = [row for _, row in spec.blocks]
+    kinds = {place: rows[number].kind for place, number in block_numbers(row.stride for row in rows).items()}
     stages = max(stage for stage, _ in kinds)
     first = min(stage for stage, _ in kinds)
 
