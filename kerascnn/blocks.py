@@ -396,7 +396,8 @@ def pool(spec, x, *, dtype=None):
     """The average of each channel, its largest value, or both, one after the other."""
     average, largest = keras.layers.GlobalAveragePooling2D, keras.layers.GlobalMaxPooling2D
     if spec.pooling == "catavgmax":
-        return keras.layers.Concatenate(name="pool")([average(name="pool_avg")(x), largest(name="pool_max")(x)])
+        both = [average(dtype=dtype, name="pool_avg")(x), largest(dtype=dtype, name="pool_max")(x)]
+        return keras.layers.Concatenate(dtype=dtype, name="pool")(both)
     return {"avg": average, "max": largest}[spec.pooling](dtype=dtype, name="pool")(x)
 
 

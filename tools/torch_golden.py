@@ -144,6 +144,8 @@ def write_table(path, columns, rows):
 
 
 def main():
+    if sys.argv[1:] not in ([], ["forms"], ["counts"]):
+        sys.exit(f"{' '.join(sys.argv[1:])!r} is none of forms and counts; without a word it writes {PATH.name}")
     ours = {name: fact["params"] for name, fact in json.loads(FACTS.read_text()).items()}
     known = libraries()
     if sys.argv[1:] == ["forms"]:

@@ -13,11 +13,11 @@ from typing import Annotated, Any, Literal
 
 import keras
 
-from kerascnn import initializers
 from kerascnn.blocks import (
     conv,
     conv_norm,
     dense,
+    depthwise,
     depthwise_norm,
     dilations,
     logits,
@@ -103,7 +103,7 @@ def shrink(spec, x, width, stride, dilation, name):
     return conv(spec, x, width, 2, 2, margin=0, name=f"{name}_conv")
 
 
-def depthwise(spec, x, dilation, name):
+def square(spec, x, dilation, name):
     return depthwise_norm(spec, x, spec.kernel, dilation=dilation, act=None, name=f"{name}_conv1")
 
 
@@ -117,10 +117,7 @@ def inception(spec, x, dilation, name):
     kernels = [(spec.kernel, spec.kernel), (1, spec.band), (spec.band, 1)]
     parts = keras.ops.split(x, [rest, rest + count, rest + 2 * count], axis=-1)
     for i, kernel in enumerate(kernels, 1):
-        parts[i] = keras.layers.DepthwiseConv2D(
-            kernel, padding="same", dilation_rate=dilation, name=f"{name}_branch{i}_conv",
-            depthwise_initializer=initializers.get(spec.initializer, depthwise=count),
-        )(parts[i])  # fmt: skip
+        parts[i] = depthwise(spec, parts[i], kernel, dilation=dilation, bias=True, name=f"{name}_branch{i}_conv")
     x = keras.layers.Concatenate(name=f"{name}_concat")(parts)
     return norm(spec, x, name=f"{name}_norm1")
 
@@ -152,7 +149,7 @@ def trunk(spec, x, mix):
 
 
 def build(spec, x):
-    return trunk(spec, x, depthwise)
+    return trunk(spec, x, square)
 
 
 def build_inception(spec, x):
