@@ -156,7 +156,7 @@ def lookup(name: str) -> Variant:
     """Returns the variant of that name, or alias. An unknown name is a ValueError that offers the close ones."""
     ours = our_name(name)
     if ours not in _VARIANTS:
-        raise ValueError(f"no model {name!r}: {close_names(name, _VARIANTS)}")
+        raise ValueError(f"no model {name!r}: {close_names(name, [*_VARIANTS, *_ALIASES])}")
     return _VARIANTS[ours]
 
 

@@ -67,8 +67,13 @@ def test_a_wrong_name_offers_the_close_ones(toys, name):
         registry.lookup(name)
 
 
+def test_a_wrong_alias_offers_the_close_ones(toys):
+    with pytest.raises(ValueError, match="did you mean toy_eight"):
+        registry.lookup("toy_eigth")
+
+
 def test_a_name_like_no_other_offers_all(toys):
-    with pytest.raises(ValueError, match=r"no model 'xyzzy': choose toy20, toy8 or bear$"):
+    with pytest.raises(ValueError, match=r"no model 'xyzzy': choose toy20, toy8, bear or toy_eight$"):
         registry.lookup("xyzzy")
 
 

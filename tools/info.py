@@ -85,6 +85,7 @@ def tell(variant, fields) -> None:
     changed = ", ".join(f"{name}={value}" for name, value in registry.differences(variant, spec).items())
     rows = {
         "model": f"{variant.name} with {changed}" if changed else variant.name,
+        "also called": ", ".join(variant.aliases),
         "family": variant.family,
         "paper": variant.paper,
         "input": "x".join(map(str, spec.input_shape)),
@@ -94,7 +95,8 @@ def tell(variant, fields) -> None:
         "peak activations": f"{cost.peak_memory:,} bytes for one image in float32",
     }
     for name, value in rows.items():
-        print(f"{name:22}{value}")
+        if value != "":
+            print(f"{name:22}{value}")
     print()
     table(["stage", "output", "parameters", "macs", "sees", "stride"], list(parts(cost.layers)))
     if weights := list(map(described, catalog.known(variant.name))):
@@ -141,8 +143,9 @@ def plot(path) -> None:
 
     facts = registry.facts()
     families = list(dict.fromkeys(fact["family"] for fact in facts.values()))
-    # Twenty colours, the strong ones first.
+    # Twenty colours, the strong ones first, and then again with another shape.
     colors = {family: plt.get_cmap("tab20")((2 * i) % 20 + i // 10 % 2) for i, family in enumerate(families)}
+    shapes = {family: "o^s"[i // 20 % 3] for i, family in enumerate(families)}
     panels: dict[str, dict] = {"images of less than 100 pixels": {}, "images of 100 pixels and more": {}}
     for name, fact in facts.items():
         panels[list(panels)[fact["input_shape"][0] >= 100]][name] = (fact["macs"], fact["params"])
@@ -165,10 +168,11 @@ def plot(path) -> None:
                 )
                 axis.set_minor_formatter(NullFormatter())
             for name, place in places.items():
-                axes.scatter(*place, s=24, color=colors[facts[name]["family"]], linewidths=0, zorder=3)
-        dots = [plt.Line2D([], [], linestyle="", marker="o", color=color) for color in colors.values()]
+                family = facts[name]["family"]
+                axes.scatter(*place, s=24, color=colors[family], marker=shapes[family], linewidths=0, zorder=3)
+        dots = [plt.Line2D([], [], linestyle="", marker=shapes[family], color=colors[family]) for family in families]
         figure.tight_layout(rect=(0, 0, 0.93, 1))
-        figure.legend(dots, list(colors), loc="upper right", frameon=False, bbox_to_anchor=(1, 0.97))
+        figure.legend(dots, families, loc="upper right", frameon=False, bbox_to_anchor=(1, 0.97))
         figure.canvas.draw()  # the labels need to know where everything stands
         for axes, places in zip(all_axes[0], panels.values(), strict=True):
             left_out += label(axes, places, {name: colors[facts[name]["family"]] for name in places})

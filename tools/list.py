@@ -5,6 +5,7 @@ kerascnn list --weights ['PATTERN']    the published weights of these models, or
 """
 
 import fnmatch
+import itertools
 import json
 import pathlib
 import re
@@ -57,9 +58,11 @@ def select(facts, values, pattern):
             console.fail(f"no family {family!r}: {registry.close_names(family, families)}")
     if values.sort is not None and values.sort not in SORTS:
         console.fail(f"--sort={values.sort}: {registry.close_names(values.sort, SORTS)}")
-    found = {name: facts[name] for name in fnmatch.filter(facts, pattern)}
+    called = {name: (name, *fact["aliases"]) for name, fact in facts.items()}
+    found = {name: fact for name, fact in facts.items() if fnmatch.filter(called[name], pattern)}
     if not found:
-        console.fail(f"no model matches {pattern!r}: {registry.close_names(pattern, facts)}")
+        known = itertools.chain.from_iterable(called.values())
+        console.fail(f"no model matches {pattern!r}: {registry.close_names(pattern, known)}")
     found = {name: fact for name, fact in found.items() if not values.family or fact["family"] in values.family}
     found = {name: fact for name, fact in found.items() if all(fact[key] <= limits[key] for key in limits)}
     if not found:

@@ -34,6 +34,12 @@ def test_lenet5_in_full(monkeypatch, capsys):
     )
 
 
+def test_other_libraries_names_find_ours(monkeypatch, capsys):
+    lines = told(monkeypatch, capsys, "mobilenetv3_small_100", "--input_shape=32,32,3").splitlines()
+    assert lines[0].startswith("model                 mobilenet_v3_small with")
+    assert lines[1] == "also called           mobilenetv3_small_100"
+
+
 def test_fields_are_flags(monkeypatch, capsys):
     text = told(monkeypatch, capsys, "--norm=none", "resnet20_cifar", "--input_shape=16,16,1", "--depths=[1, 1, 1]")
     assert "resnet20_cifar with input_shape=[16, 16, 1], norm=none, depths=[1, 1, 1]" in text

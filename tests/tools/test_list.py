@@ -85,6 +85,10 @@ def test_sorted_by_a_number(key, monkeypatch, capsys):
     assert numbers == sorted(numbers) and len(numbers) == len(facts)
 
 
+def test_other_libraries_names_find_ours(monkeypatch, capsys):
+    assert listed(monkeypatch, capsys, "regnety_00[24]") == ["regnet_y_200mf", "regnet_y_400mf"]
+
+
 def test_sorted_by_name_and_image_size(monkeypatch, capsys):
     names = listed(monkeypatch, capsys, "resnet*_cifar", "--sort=name")
     assert names[0] == "resnet20_cifar"

@@ -13,7 +13,7 @@ from absl import flags
 
 from kerascnn import console
 
-from .peers import KERAS_APPLICATIONS, build_keras_application
+from .peers import build_keras_application, keras_names
 
 
 def main(argv: list[str]) -> None:
@@ -30,16 +30,17 @@ def main(argv: list[str]) -> None:
     except ValueError as error:
         console.fail(error)
 
+    peers = keras_names()
     seconds(lambda: create_model("lenet5"))  # what is made once, at the first layer of all, is nobody's
     print(f"{'seconds to build':24} {'ours':>6} {'keras':>6} {'ratio':>6}   ratio of each round")
     for name in values.models:
-        if name not in KERAS_APPLICATIONS:
+        if name not in peers:
             print(f"not measured: {name}: keras.applications: it has no such model")
             continue
         ours, theirs = [], []
         for _ in range(values.rounds):
             ours.append(seconds(lambda name=name: create_model(name)))
-            theirs.append(seconds(lambda name=name: build_keras_application(KERAS_APPLICATIONS[name])))
+            theirs.append(seconds(lambda name=name: build_keras_application(peers[name])))
         ratios = [a / b for a, b in zip(ours, theirs, strict=True)]
         medians = map(statistics.median, (ours, theirs, ratios))
         print(f"{name:24}", *(f"{x:6.2f}" for x in medians), " ", " ".join(f"{x:.2f}" for x in ratios), flush=True)

@@ -25,7 +25,7 @@ from absl import flags
 from kerascnn import console, registry
 
 from .export_worker import Side
-from .peers import KERAS_APPLICATIONS, build_keras_application
+from .peers import build_keras_application, keras_names
 from .process import Process
 
 BASE = "model.export"
@@ -66,7 +66,7 @@ def main(argv: list[str]) -> None:
     flags.DEFINE_string("csv", None, "a file to write the figures to", flag_values=values)
     if rest := console.parse_flags(values, __doc__, argv):
         console.fail(f"not a flag: {rest[0]!r}")
-    for kind, names, known in (("model", values.models, KERAS_APPLICATIONS), ("side", values.sides, SIDES)):
+    for kind, names, known in (("model", values.models, keras_names()), ("side", values.sides, SIDES)):
         for name in names:
             if name not in known:
                 console.fail(f"no {kind} {name!r} here: {registry.close_names(name, known)}")
@@ -96,7 +96,7 @@ def write(name: str, folder: Path, sides: list[str]) -> None:
 
     print(f"writing {name}", flush=True)
     random = np.random.default_rng(0)
-    model = build_keras_application(KERAS_APPLICATIONS[name])
+    model = build_keras_application(keras_names()[name])
     for layer in model.layers:  # statistics of 0 and 1, and biases of 0, would be left out of the graph
         for variable in layer.variables if isinstance(layer, keras.layers.BatchNormalization) else []:
             low, high = (0.5, 1.5) if variable.name in ("gamma", "moving_variance") else (-0.3, 0.3)

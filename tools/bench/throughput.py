@@ -21,7 +21,7 @@ from absl import flags
 
 from kerascnn import console, registry
 
-from .peers import KERAS_APPLICATIONS, timm_name
+from .peers import keras_names, timm_name
 from .process import Process
 from .worker import Side
 
@@ -130,11 +130,11 @@ def measure(mode, name, size, values) -> list[Row]:
         sides = [Side("kerascnn", name, backend=values.backend, form=FORMS.get(peer), **common)]
         if peer == "timm":
             sides.append(Side(peer, timm_name(name), backend="torch", **common))
-        elif peer and name not in KERAS_APPLICATIONS:
+        elif peer and name not in keras_names():
             print(f"not measured: {name}: {peer}: it has no such model", flush=True)
             continue
         elif peer:
-            sides.append(Side(peer, KERAS_APPLICATIONS[name], backend=values.backend, **common))
+            sides.append(Side(peer, keras_names()[name], backend=values.backend, **common))
         try:
             rows.append(compare(sides, name, peer, values))
         except RuntimeError as error:
