@@ -138,6 +138,7 @@ def _chained(steps, compiled):
     return tf.function(chain, autograph=False, jit_compile=True) if compiled else chain
 
 
+@functools.cache
 def parse(text: str | None) -> Policy:
     """The policy that a text names; None or an empty one changes nothing.
 

@@ -178,7 +178,7 @@ def uint8_batches(
     shape = (*preprocessing.image_size, preprocessing.channels)
     read, locate, classes = source.read(split), source.locate(split), len(source.class_names)
     # The workers of a service would have to be sent what is kept in memory here.
-    pixels = None if data_service else _pixels(source, split, read, cut, shape)
+    pixels = None if data_service else _pixels(source, split, cut, shape)
 
     def made_together(number):
         numbers, index, u_cut, u_policy, u_mix = plan(number)
@@ -207,7 +207,7 @@ def uint8_batches(
         batches = numbers.map(made_together, tf.data.AUTOTUNE)
     else:
         if not pixels and (cache == "memory" or (not data_service and source.nbytes(split) <= MEMORY_BYTES)):
-            read = _remembered(read, plan.size)
+            read = _remembered(source, split)
         chunks = numbers.flat_map(lambda number: tf.data.Dataset.from_tensor_slices(plan(number)).batch(CHUNK))
         batches = _in_chunks(chunks, load, policy, shape)
         if plan.share > CHUNK:
@@ -279,7 +279,7 @@ class _Pixels(NamedTuple):
     usable: tf.Tensor
 
 
-def _pixels(source, split, read, cut, shape) -> _Pixels | None:
+def _pixels(source, split, cut, shape) -> _Pixels | None:
     """The decoded images, where they have one size and are not too many; all of the cut that is no chance is done."""
     if None in source.image_shape:
         return None
@@ -290,6 +290,14 @@ def _pixels(source, split, read, cut, shape) -> _Pixels | None:
     size = source.size(split)
     if size * math.prod(shape) > MEMORY_BYTES:
         return None
+    key = (split, cut, shape)
+    if key not in source.kept:
+        source.kept[key] = _decoded(source, split, cut, shape)
+    return source.kept[key]
+
+
+def _decoded(source, split, cut, shape):
+    size, read = source.size(split), source.read(split)
 
     def load(index, u):
         encoded, label = read(index)
@@ -306,14 +314,20 @@ def _pixels(source, split, read, cut, shape) -> _Pixels | None:
     return _Pixels(tf.constant(images), tf.constant(labels), tf.constant(usable))
 
 
-def _remembered(read, size):
-    """`read` from memory. What cannot be read is remembered as an image of no bytes, which cannot be decoded either."""
+def _remembered(source, split):
+    """Its `read`, from memory. What cannot be read is remembered as an image of no bytes, which cannot be decoded."""
+    if split not in source.kept:
+        source.kept[split] = _encoded(source.size(split), source.read(split))
+    kept, labels = source.kept[split]
+    return lambda index: (kept[index], labels[index])
+
+
+def _encoded(size, read):
     encoded, labels = [b""] * size, np.zeros(size, np.int64)
     elements = tf.data.Dataset.range(size).map(lambda index: (index, *read(index)), tf.data.AUTOTUNE).ignore_errors()
     for index, *element in tqdm(elements.as_numpy_iterator(), "reading", size, delay=3, unit=" images", leave=False):
         encoded[index], labels[index] = element
-    kept, kept_labels = tf.constant(encoded), tf.constant(labels)
-    return lambda index: (kept[index], kept_labels[index])
+    return tf.constant(encoded), tf.constant(labels)
 
 
 def _in_chunks(chunks, load, policy, shape):

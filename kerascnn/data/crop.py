@@ -5,6 +5,7 @@ evaluation. Sizes are (height, width) and windows (top, left, height, width), in
 """
 
 import dataclasses
+import functools
 import math
 from collections.abc import Callable
 from typing import Any, Literal
@@ -65,29 +66,26 @@ class Crop:
           tf.errors.InvalidArgumentError: (when run) as `decode` does.
         """
 
-        def jpeg(encoded, u):
-            shape = decode.jpeg_shape(encoded)
-            window, rest = self.plan(u, shape[:2], size)
-
-            def shrunk(encoded, shape, window):
-                window, power = _snapped(window, size)
-                roads = [lambda r=r: decode.decode_jpeg(encoded, shape, channels, window // r, r) for r in RATIOS]
-                return tf.switch_case(power, roads)
-
-            def plain(encoded, shape, window):
-                return decode.decode_jpeg(encoded, shape, channels, window)
-
-            if self.coarse is None:
-                part = plain(encoded, shape, window)
-            else:
-                part = decode.choose(_is_coarse(window, size), shrunk, plain, encoded, shape, window)
-            return self.finish(tf.ensure_shape(part, [None, None, channels]), rest, size)
-
-        def other(encoded, u):
-            return self.image(decode.decode(encoded, channels), u, size)
-
+        jpeg, other = (
+            functools.partial(function, self, size=tuple(size), channels=channels)
+            for function in (Crop._of_jpeg, Crop._of_other)
+        )
         whole = tf.logical_and(decode.is_jpeg(encoded), decode.ends_as_jpeg(encoded))
         return tf.ensure_shape(decode.choose(whole, jpeg, other, encoded, u), [*size, channels])
+
+    def _of_jpeg(self, encoded, u, size, channels):
+        shape = decode.jpeg_shape(encoded)
+        window, rest = self.plan(u, shape[:2], size)
+        if self.coarse is None:
+            part = decode.decode_jpeg(encoded, shape, window, channels=channels)
+        else:
+            shrunk = functools.partial(_shrunk, size=size, channels=channels)
+            plain = functools.partial(decode.decode_jpeg, channels=channels)
+            part = decode.choose(_is_coarse(window, size), shrunk, plain, encoded, shape, window)
+        return self.finish(tf.ensure_shape(part, [None, None, channels]), rest, size)
+
+    def _of_other(self, encoded, u, size, channels):
+        return self.image(decode.decode(encoded, channels), u, size)
 
     def image(self, image, u, size: tuple[int, int]):
         """The crop of uint8 [height, width, channels], as uint8 [*size, channels]; u and size as above."""
@@ -107,6 +105,7 @@ class Crop:
         return self.words(u, height, width)
 
 
+@functools.cache
 def parse(text: str) -> Crop:
     """The crop that a text calls for, such as `center(fraction=0.95)`.
 
@@ -322,6 +321,13 @@ def _windowed(draws, window, interpolation, antialias):
         words=words,
         coarse=lambda part, _, size: decode.stretch(part, size, interpolation, True),
     )
+
+
+def _shrunk(encoded, shape, window, size, channels):
+    """The window of a JPEG, shrunk while decoding as far as leaves it as large as the size."""
+    window, power = _snapped(window, size)
+    shrink = functools.partial(decode.decode_jpeg, encoded, shape, channels=channels)
+    return tf.switch_case(power, [functools.partial(shrink, window // ratio, ratio=ratio) for ratio in RATIOS])
 
 
 def _is_coarse(window, size):

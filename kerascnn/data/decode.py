@@ -1,5 +1,6 @@
 """From a file's bytes to uint8 pixels: the one road for training, evaluation and the exported bundle."""
 
+import functools
 from collections.abc import Callable
 
 import tensorflow as tf
@@ -32,12 +33,8 @@ def decode(encoded, channels: int):
         no pixels or of more than `MAX_PIXELS`.
     """
     _check_channels(channels)
-    image = choose(
-        is_jpeg(encoded),
-        lambda encoded: decode_jpeg(encoded, jpeg_shape(encoded), channels),
-        lambda encoded: decode_other(encoded, channels),
-        encoded,
-    )
+    jpeg, other = (functools.partial(function, channels=channels) for function in (_jpeg, decode_other))
+    image = choose(is_jpeg(encoded), jpeg, other, encoded)
     return tf.ensure_shape(image, [None, None, channels])
 
 
@@ -47,14 +44,28 @@ def choose(condition, then: Callable, otherwise: Callable, *tensors):
     The nodes of a `tf.cond` become a part of the graph around it, and those of the branch that is not taken are passed
     over one by one: measured, the formats that a JPEG is not take a tenth of the time of its random resized crop. Here
     they stay functions, one node.
+
+    A `functools.partial` of a function and what can be hashed is traced once in a process, though many graphs have it:
+    the rarer formats take more time to trace than a small data set to read.
     """
     if tf.executing_eagerly():
         return then(*tensors) if condition else otherwise(*tensors)
     inputs = [tf.convert_to_tensor(tensor) for tensor in tensors]
     specs = [tf.TensorSpec(tensor.shape, tensor.dtype) for tensor in inputs]
-    yes, no = (tf.function(f, autograph=False).get_concrete_function(*specs) for f in (then, otherwise))
+    yes, no = (_traced(function).get_concrete_function(*specs) for function in (then, otherwise))
     (output,) = yes.outputs
     return tf.raw_ops.If(cond=condition, input=inputs, Tout=[output.dtype], then_branch=yes, else_branch=no)[0]
+
+
+def _traced(function):
+    if isinstance(function, functools.partial):
+        return _traced_once(function.func, function.args, tuple(function.keywords.items()))
+    return tf.function(function, autograph=False)
+
+
+@functools.cache
+def _traced_once(function, arguments, keywords):
+    return tf.function(functools.partial(function, *arguments, **dict(keywords)), autograph=False)
 
 
 def is_jpeg(encoded):
@@ -78,14 +89,14 @@ def jpeg_shape(encoded):
         return tf.identity(shape)
 
 
-def decode_jpeg(encoded, shape, channels: int, window=None, ratio: int = 1):
+def decode_jpeg(encoded, shape, window=None, *, channels: int, ratio: int = 1):
     """The pixels of one JPEG or of a window of it; what lies outside the window is not computed.
 
     Args:
       encoded: a string scalar that `is_jpeg`.
       shape: from `jpeg_shape`.
-      channels: as in `decode`.
       window: int32 (top, left, height, width), in pixels of the result; None for all.
+      channels: as in `decode`.
       ratio: 1, 2, 4 or 8, to shrink by while decoding: from an inverse cosine transform of fewer frequencies comes the
         image without what it is too small to show.
     """
@@ -108,19 +119,19 @@ def decode_jpeg(encoded, shape, channels: int, window=None, ratio: int = 1):
 def decode_other(encoded, channels: int):
     """As `decode`, for everything but JPEGs."""
     _check_channels(channels)
-    start = tf.strings.substr(encoded, 0, 2)
-
-    def rarer(encoded, start):
-        known = tf.cast(tf.equal(start, [b"GI", b"BM"]), tf.int32)
-        branches = [
-            lambda: _unknown(encoded, channels),
-            lambda: _gif(encoded, channels),
-            lambda: _bmp(encoded, channels),
-        ]
-        return tf.switch_case(tf.reduce_sum(known * [1, 2]), branches)
-
-    image = choose(tf.equal(start, b"\x89P"), lambda encoded, start: _png(encoded, channels), rarer, encoded, start)
+    png, rarer = (functools.partial(function, channels=channels) for function in (_png, _rarer))
+    image = choose(tf.equal(tf.strings.substr(encoded, 0, 2), b"\x89P"), png, rarer, encoded)
     return tf.ensure_shape(image, [None, None, channels])
+
+
+def _jpeg(encoded, channels):
+    return decode_jpeg(encoded, jpeg_shape(encoded), channels=channels)
+
+
+def _rarer(encoded, channels):
+    known = tf.cast(tf.equal(tf.strings.substr(encoded, 0, 2), [b"GI", b"BM"]), tf.int32)
+    branches = [functools.partial(function, encoded, channels) for function in (_unknown, _gif, _bmp)]
+    return tf.switch_case(tf.reduce_sum(known * [1, 2]), branches)
 
 
 def _png(encoded, channels):

@@ -4,7 +4,6 @@ The statistics come from the training split alone; they are stored with the run 
 """
 
 import dataclasses
-import functools
 import math
 import os
 from typing import Any
@@ -30,7 +29,6 @@ CONSTANT = {"unit": 255.0, "none": 1.0}  # what these divide by; they need no im
 MODES = (*MEASURED, *CONSTANT)
 
 
-@functools.cache
 def _evaluation_crop(text):
     crop = cropping.parse(text)
     if crop.draws:

@@ -50,12 +50,14 @@ class Source:
       class_names: in the order of the labels.
       image_shape: (height, width, channels); None where it differs from image to image.
       splits: what stands in each.
+      kept: what pipelines have read of it and keep in memory, for the next ones.
     """
 
     name: str
     class_names: tuple[str, ...]
     image_shape: tuple[int | None, int | None, int]
     splits: Mapping[str, Elements] = dataclasses.field(repr=False)
+    kept: dict = dataclasses.field(default_factory=dict, repr=False, compare=False)
 
     @property
     def channels(self) -> int:
