@@ -193,6 +193,7 @@ def facts() -> dict[str, dict[str, Any]]:
     return json.loads(path.read_text("utf-8")) if path.exists() else {}
 
 
+@functools.cache
 def our_names() -> dict[str, str]:
     """Returns the aliases in models/facts.json with the names that they stand for, likewise without the models."""
     return {alias: name for name, fact in facts().items() for alias in fact["aliases"]}

@@ -12,7 +12,9 @@ import pytest
 from kerascnn import registry
 from tools import golden
 
-NAMES = golden.quick()  # each takes seconds to compile
+NAMES = golden.quick()
+# Seconds each, to build and to compile, of operations that the others have too.
+COSTLY = {"nasnet_mobile", "dpn48b", "densenet_bc100_cifar", "vgg11_bn", "xception", "inception_v3", "googlenet"}
 TRAINED = ["lenet5", "resnet20_cifar"]
 
 CODE = """
@@ -66,9 +68,18 @@ print(json.dumps(results))
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
+    return results([name for name in NAMES if name not in COSTLY], tmp_path_factory)
+
+
+@pytest.fixture(scope="module")
+def costly_run(tmp_path_factory):
+    return results(sorted(COSTLY), tmp_path_factory)
+
+
+def results(names, tmp_path_factory):
     path = tmp_path_factory.mktemp("jax") / "model.keras"
     root = pathlib.Path(__file__).parent.parent
-    command = [sys.executable, "-c", CODE, path, json.dumps(NAMES), json.dumps(TRAINED)]
+    command = [sys.executable, "-c", CODE, path, json.dumps(names), json.dumps(TRAINED)]
     # Compiling takes most of the time, and is not what is tested.
     quick = {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
     environment = os.environ | quick | {"KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu"}
@@ -77,9 +88,10 @@ def run(tmp_path_factory):
     return json.loads(done.stdout), path
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_golden_logits(run, name):
-    result, held = run[0][name], json.loads(golden.PATH.read_text())[name]
+@pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.slow] * (n in COSTLY)) for n in NAMES])
+def test_golden_logits(name, request):
+    result = request.getfixturevalue("costly_run" if name in COSTLY else "run")[0][name]
+    held = json.loads(golden.PATH.read_text())[name]
     assert np.abs(np.subtract(result["logits"], held["logits"])).max() <= 1e-4 * held["std"]
     assert result["params"] == registry.facts()[name]["params"]
 

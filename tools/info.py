@@ -135,6 +135,10 @@ def plot(path) -> None:
     """Draws every model of facts.json; a wrong file ends the process."""
     if path.rpartition(".")[2].lower() not in FORMATS:
         console.fail(f"--plot={path}: the file's name must end in {', '.join(f'.{ending}' for ending in FORMATS)}.")
+    try:
+        open(path, "ab").close()  # a wrong place is told before the drawing, which takes a while
+    except OSError as error:
+        console.fail(f"--plot={path}: {error}")
     import matplotlib
 
     matplotlib.use("Agg")
