@@ -232,13 +232,14 @@ BRANCHED = {"drop_path", "drop_block", "zero_init_residual"}
 # By default each switch once, as many at a time as go together; then their other values.
 TOGETHER = [
     dict(
-        norm="group", activation="elu", initializer="glorot_uniform", padding="same", pooling="max", dropout=0.1,
+        norm="batch", activation="elu", initializer="glorot_uniform", padding="same", pooling="max", dropout=0.1,
         drop_connect=0.1, drop_path=0.2, drop_block=0.2, zero_init_residual=True, conv_bias=True, rematerialize=True,
+        bn_momentum=0.5, bn_epsilon=1e-2, output_stride=8,
     ),
-    dict(norm="none", activation="maxout", initializer="lecun_normal", pooling="catavgmax", fractional_pool=1.5),
-    dict(norm="batch", activation="prelu", bn_momentum=0.5, bn_epsilon=1e-2, output_stride=8),
+    dict(norm="group", activation="maxout", initializer="lecun_normal", pooling="catavgmax", fractional_pool=1.5),
 ]  # fmt: skip
 OTHERS = [
+    dict(norm="none", activation="prelu"),
     dict(norm="layer", activation="maxout", initializer="he_normal"),
     dict(norm="instance", activation="gelu", initializer="large_normal", rematerialize=True),
     dict(norm="batch", activation="maxout", initializer="he_normal_fan_out", padding="symmetric"),

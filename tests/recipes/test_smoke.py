@@ -19,8 +19,6 @@ QUICK = (
     "imagenet_resnet50_a3",
     "imagenet_alexnet",
     "imagenet_googlenet",
-    "imagenet_densenet121",
-    "imagenet_mobilenet_v3_large",
     "imagenet_efficientnet_b0",
     "cifar10_wrn28_10_mixup",
     "digits_vgg",

@@ -107,7 +107,7 @@ def alone(tmp_path_factory, data_dir):
 @pytest.mark.parametrize(
     "train, count",
     [
-        (train_on_workers, 2),
+        pytest.param(train_on_workers, 2, marks=pytest.mark.slow),
         pytest.param(train_on_workers, 3, marks=pytest.mark.slow),
         pytest.param(train_on_replicas, 2, marks=pytest.mark.slow),
         pytest.param(train_on_replicas, 3, marks=pytest.mark.slow),
@@ -124,6 +124,14 @@ def test_a_hundred_steps_in_float64_are_those_of_one_device(train, count, alone,
         np.testing.assert_array_equal(mine[name], theirs[name])
     for name in ("train_loss", "test_loss", "average_loss", "learning_rate"):
         np.testing.assert_allclose(mine[name], theirs[name], rtol=1e-6)  # as many digits as the file has
+
+
+def test_twenty_steps_in_float64_are_those_of_one_device(data_dir, tmp_path):
+    """By default the least of the test above."""
+    run(BRIEF, model_dir=tmp_path / "one", data_dir=data_dir, precision="float64")
+    train_on_workers(2, BRIEF, f"--data_dir={data_dir}", f"--model_dir={tmp_path / 'two'}", "--precision=float64")
+    found = differences(last(tmp_path / "one", BRIEF), last(tmp_path / "two", BRIEF))
+    assert max(found.values()) < 1e-10, found
 
 
 @pytest.mark.slow

@@ -22,15 +22,12 @@ QUICK = [
     ("ResNet50", 65, {}, {}),
     ("ResNet50V2", 65, {}, {}),
     ("InceptionV3", 75, {}, {}),
-    ("DenseNet121", 65, {}, {}),
     ("Xception", 71, {}, {}),
     ("MobileNet", 64, *wide(0.25)),
     ("MobileNetV2", 65, *wide(0.35)),
     ("MobileNetV3Small", 65, {}, {}),
     ("EfficientNetB0", 65, {}, {}),
     ("ConvNeXtTiny", 65, {}, {}),
-    ("EfficientNetV2B0", 65, {}, {}),
-    ("NASNetMobile", 65, {}, {}),
 ]
 SLOW = [
     ("VGG16", 224, {}, {}),
@@ -42,6 +39,7 @@ SLOW = [
     ("ResNet152V2", 64, {}, {}),
     ("InceptionV3", 107, {}, {}),
     ("InceptionResNetV2", 97, {}, {}),
+    ("DenseNet121", 65, {}, {}),
     ("DenseNet169", 97, {}, {}),
     ("DenseNet201", 64, {}, {}),
     ("Xception", 96, {}, {}),
@@ -59,7 +57,8 @@ SLOW = [
     *((f"EfficientNetB{n}", 64, {}, {}) for n in range(2, 8)),
     ("ConvNeXtTiny", 224, {}, {}),
     *((f"ConvNeXt{size}", 64, {}, {}) for size in ("Small", "Base", "Large", "XLarge")),
-    *((f"EfficientNetV2{size}", 64, {}, {}) for size in ("B1", "B2", "B3", "S", "M", "L")),
+    *((f"EfficientNetV2{size}", 64, {}, {}) for size in ("B0", "B1", "B2", "B3", "S", "M", "L")),
+    ("NASNetMobile", 65, {}, {}),
     ("NASNetMobile", 224, {}, {}),
     ("NASNetLarge", 64, {}, {}),
 ]
