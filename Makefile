@@ -35,9 +35,10 @@ demo: $(VENV)/installed
 test: $(VENV)/installed-dev
 	$(BIN)/python -m pytest $(EVERY_CORE)
 
-# The empty -m takes back the choice that pyproject.toml makes.
+# The empty -m takes back the choice that pyproject.toml makes. Recipes share nothing, and are dealt out one by one.
 test-all: $(VENV)/installed-dev
-	$(BIN)/python -m pytest $(EVERY_CORE) -m ''
+	$(BIN)/python -m pytest $(EVERY_CORE) -m '' --ignore=tests/recipes/test_smoke.py
+	$(BIN)/python -m pytest --numprocesses=logical -m '' tests/recipes/test_smoke.py
 
 check: $(VENV)/installed-dev
 	$(BIN)/ruff check

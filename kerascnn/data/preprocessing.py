@@ -170,7 +170,12 @@ def measure(
     source.size(split)
     if mode in CONSTANT:
         return constant
-    known = measure_statistics(source, split, constant.decode, pixel_products=mode == "whiten", on_corrupt=on_corrupt)
+    key = ("statistics", split, height, width, crop, mode == "whiten", on_corrupt)
+    if key not in source.kept:
+        source.kept[key] = measure_statistics(
+            source, split, constant.decode, pixel_products=mode == "whiten", on_corrupt=on_corrupt
+        )
+    known = source.kept[key]
     fields = MEASURED[mode](known)
     fields |= {name: tuple(fields[name].tolist()) for name in ("mean", "std") if name in fields}
     return dataclasses.replace(constant, **fields, computed_from=f"{known.name} ({known.images} images)")

@@ -50,7 +50,7 @@ class Source:
       class_names: in the order of the labels.
       image_shape: (height, width, channels); None where it differs from image to image.
       splits: what stands in each.
-      kept: what pipelines have read of it and keep in memory, for the next ones.
+      kept: what pipelines have read or measured of it and keep in memory, for the next ones.
     """
 
     name: str
@@ -215,7 +215,7 @@ def open_source(name: str, data_dir: str | os.PathLike | None = None) -> Source:
       OSError: `data_dir` cannot be written, or a file cannot be read.
     """
     if name == "digits":
-        return _tfds(name, _prepared_digits(data_dir), data_dir)
+        return _digits(_prepared_digits(data_dir), data_dir)
     kind, _, rest = name.partition(":")
     if kind == "synthetic":
         return _synthetic(name, _builder(rest, data_dir))
@@ -396,14 +396,21 @@ def _load(name, builder, split):
     return encoded, labels
 
 
-def _prepared_digits(data_dir):
+@functools.cache
+def _digits(folder, data_dir):
+    """The built-in digits in that folder, which are always the same: opened once, so that they are decoded once."""
     import tensorflow_datasets as tfds
 
+    return _tfds("digits", tfds.builder_from_directory(folder), data_dir)
+
+
+def _prepared_digits(data_dir):
+    """The folder that has them."""
     from kerascnn.data.digits import Digits
 
     builder = Digits(data_dir=data_dir)
     if _is_prepared(builder):
-        return builder
+        return os.fspath(builder.data_dir)
     print(f"Preparing the built-in digits in {builder.data_dir}", flush=True)
     problem = None
     try:
@@ -418,7 +425,7 @@ def _prepared_digits(data_dir):
             f"({problem or f'{builder.data_dir} is not whole: delete it'}); "
             "give a folder that can be written with --data_dir"
         ) from problem
-    return tfds.builder("digits", data_dir=data_dir)
+    return os.fspath(builder.data_dir)
 
 
 def _is_prepared(builder):

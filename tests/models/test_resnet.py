@@ -116,7 +116,10 @@ def test_zeros_count_in_an_average():
             "depths": (1, 1, 1),
             "widths": (16, 16, 16),
         },
-        {"norm": "instance", "rematerialize": True, "eca": True, "conv_bias": True, "input_shape": (None, None, 2)},
+        pytest.param(
+            {"norm": "instance", "rematerialize": True, "eca": True, "conv_bias": True, "input_shape": (None, None, 2)},
+            marks=pytest.mark.slow,
+        ),
     ],
     ids=lambda fields: fields["norm"],
 )

@@ -14,12 +14,11 @@ from kerascnn.train import run
 RECIPES = cli.names("recipes")
 # By default one of each family, and of each loss, mix and average that is on another road; the others are slow. The
 # first go to their export, by the command; the others, by their function, to their report.
-EXPORTED = ("mnist_lenet5", "imagenet_mobilenet_v2", "cifar10_fast")
+EXPORTED = ("mnist_lenet5", "imagenet_efficientnet_b0", "cifar10_fast")
 QUICK = (
     "imagenet_resnet50_a3",
     "imagenet_alexnet",
     "imagenet_googlenet",
-    "imagenet_efficientnet_b0",
     "cifar10_wrn28_10_mixup",
     "digits_vgg",
     "imagenet_resnet50_v2",
@@ -30,6 +29,7 @@ SMALLER = {
     "cifar10_plain56": "depths=(1, 1, 1)",
     "cifar10_resnet56": "depths=(1, 1, 1)",
     "cifar10_resnet110": "depths=(1, 1, 1)",
+    "cifar10_preact_resnet164": "depths=(1, 1, 1)",
     "cifar10_wrn28_10": "depths=(1, 1, 1), widen=1",
     "cifar10_wrn28_10_cutout": "depths=(1, 1, 1), widen=1",
     "cifar10_wrn28_10_mixup": "depths=(1, 1, 1), widen=1",
@@ -49,6 +49,7 @@ SMALLER = {
     "imagenet_resnet50_v2": "depths=(1, 1, 1, 1)",
     "imagenet_resnet101": "depths=(1, 1, 1, 1)",
     "imagenet_resnet152": "depths=(1, 1, 1, 1)",
+    "imagenet_resnetv2_50x1_bit": "depths=(1, 1, 1, 1)",
     "imagenet_resnetrs50": "depths=(1, 1, 1, 1)",
     "imagenet_resnext50": "depths=(1, 1, 1, 1)",
     "imagenet_seresnet50": "depths=(1, 1, 1, 1)",
