@@ -81,7 +81,8 @@ def tell(variant, fields) -> None:
     from kerascnn.weights import catalog
 
     spec = registry.override(variant, fields)
-    cost = kerascnn.complexity(kerascnn.create_model(variant.name, **{"pooling": spec.pooling, **fields}))
+    quick = {"pooling": spec.pooling, "initializer": "zeros"}
+    cost = kerascnn.complexity(kerascnn.create_model(variant.name, **quick | fields))
     changed = ", ".join(f"{name}={value}" for name, value in registry.differences(variant, spec).items())
     rows = {
         "model": f"{variant.name} with {changed}" if changed else variant.name,

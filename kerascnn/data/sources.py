@@ -215,7 +215,7 @@ def open_source(name: str, data_dir: str | os.PathLike | None = None) -> Source:
       OSError: `data_dir` cannot be written, or a file cannot be read.
     """
     if name == "digits":
-        return _digits(_prepared_digits(data_dir), data_dir)
+        return _digits(_prepared_digits(data_dir))
     kind, _, rest = name.partition(":")
     if kind == "synthetic":
         return _synthetic(name, _builder(rest, data_dir))
@@ -397,11 +397,11 @@ def _load(name, builder, split):
 
 
 @functools.cache
-def _digits(folder, data_dir):
+def _digits(folder):
     """The built-in digits in that folder, which are always the same: opened once, so that they are decoded once."""
     import tensorflow_datasets as tfds
 
-    return _tfds("digits", tfds.builder_from_directory(folder), data_dir)
+    return _tfds("digits", tfds.builder_from_directory(folder), None)
 
 
 def _prepared_digits(data_dir):
