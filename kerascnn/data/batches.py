@@ -287,13 +287,9 @@ def _pixels(source, split, cut, shape) -> _Pixels | None:
         shape = (*source.image_shape[:2], shape[-1])
     if cut.draws:
         cut = cropping.parse("resize")
-    size = source.size(split)
-    if size * math.prod(shape) > MEMORY_BYTES:
+    if source.size(split) * math.prod(shape) > MEMORY_BYTES:
         return None
-    key = (split, cut, shape)
-    if key not in source.kept:
-        source.kept[key] = _decoded(source, split, cut, shape)
-    return source.kept[key]
+    return source.keep(("pixels", split, cut, shape), lambda: _decoded(source, split, cut, shape))
 
 
 def _decoded(source, split, cut, shape):
@@ -316,9 +312,7 @@ def _decoded(source, split, cut, shape):
 
 def _remembered(source, split):
     """Its `read`, from memory. What cannot be read is remembered as an image of no bytes, which cannot be decoded."""
-    if split not in source.kept:
-        source.kept[split] = _encoded(source.size(split), source.read(split))
-    kept, labels = source.kept[split]
+    kept, labels = source.keep(("encoded", split), lambda: _encoded(source.size(split), source.read(split)))
     return lambda index: (kept[index], labels[index])
 
 

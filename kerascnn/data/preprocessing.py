@@ -170,12 +170,11 @@ def measure(
     source.size(split)
     if mode in CONSTANT:
         return constant
-    key = ("statistics", split, height, width, crop, mode == "whiten", on_corrupt)
-    if key not in source.kept:
-        source.kept[key] = measure_statistics(
-            source, split, constant.decode, pixel_products=mode == "whiten", on_corrupt=on_corrupt
-        )
-    known = source.kept[key]
+    products = mode == "whiten"
+    known = source.keep(
+        ("statistics", split, height, width, crop, products, on_corrupt),
+        lambda: measure_statistics(source, split, constant.decode, pixel_products=products, on_corrupt=on_corrupt),
+    )
     fields = MEASURED[mode](known)
     fields |= {name: tuple(fields[name].tolist()) for name in ("mean", "std") if name in fields}
     return dataclasses.replace(constant, **fields, computed_from=f"{known.name} ({known.images} images)")

@@ -7,8 +7,8 @@ import functools
 import io
 import os
 import re
-from collections.abc import Callable, Mapping
-from typing import Protocol
+from collections.abc import Callable, Hashable, Mapping
+from typing import Any, Protocol
 
 import numpy as np
 import tensorflow as tf
@@ -16,6 +16,7 @@ import tensorflow as tf
 from kerascnn.data import folders, records, synthetic
 from kerascnn.registry import close_names
 
+KEPT = 8  # what pipelines share of a source: its pixels by split and crop, its statistics
 MEMORY_BYTES = 2**30  # what is read into memory, where a data set's files have no random access
 KINDS = (
     "give 'digits' (built in), 'tfds:NAME' (TensorFlow Datasets), 'folder:PATH' or a path: of a folder of class "
@@ -50,18 +51,25 @@ class Source:
       class_names: in the order of the labels.
       image_shape: (height, width, channels); None where it differs from image to image.
       splits: what stands in each.
-      kept: what pipelines have read or measured of it and keep in memory, for the next ones.
     """
 
     name: str
     class_names: tuple[str, ...]
     image_shape: tuple[int | None, int | None, int]
     splits: Mapping[str, Elements] = dataclasses.field(repr=False)
-    kept: dict = dataclasses.field(default_factory=dict, repr=False, compare=False)
+    _kept: dict = dataclasses.field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property
     def channels(self) -> int:
         return self.image_shape[-1]
+
+    def keep(self, key: Hashable, make: Callable[[], Any]) -> Any:
+        """What `make()` gave for this key, as when pixels were decoded for another pipeline; the last few are kept."""
+        if key not in self._kept:
+            while len(self._kept) >= KEPT:
+                del self._kept[next(iter(self._kept))]
+            self._kept[key] = make()
+        return self._kept[key]
 
     def size(self, split: str) -> int:
         """The number of elements of a split."""

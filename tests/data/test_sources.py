@@ -261,3 +261,13 @@ def test_photographs_of_different_sizes(photos):
     assert {file.format for file in files} == {"JPEG"}
     assert len({file.size for file in files}) > 5
     assert sorted(label for _, label in elements(photos, "train")) == [0] * 7 + [1] * 7
+
+
+def test_the_last_few_are_kept():
+    source, made = sources.Source("none", (), (1, 1, 1), {}), []
+    first = [source.keep(("a", i), lambda i=i: made.append(i) or i) for i in range(sources.KEPT)]
+    again = [source.keep(("a", i), lambda i=i: made.append(i) or i) for i in range(sources.KEPT)]
+    assert first == again == made == list(range(sources.KEPT))
+    source.keep("one more", list)
+    source.keep(("a", 0), lambda: made.append("again"))
+    assert made[-1] == "again" and len(made) == sources.KEPT + 1
