@@ -15,8 +15,8 @@ from tools import golden
 NAMES = golden.quick()
 # Each takes seconds to compile: by default those that have operations, or layers of ours, that no other has.
 QUICK = {
-    "lenet5", "plain20_cifar", "resnet10", "airbench94", "squeezenet1_1", "regnet_x_200mf", "nf_resnet26", "repvgg_a0",
-    "shufflenet_v2_x0_5", "mobilenet_v3_small_075", "efficientnet_lite0", "ghostnet_050", "inception_next_atto",
+    "lenet5", "plain20_cifar", "resnet10", "airbench94", "regnet_x_200mf", "nf_resnet26", "shufflenet_v2_x0_5",
+    "mobilenet_v3_small_075", "inception_next_atto",
 }  # fmt: skip
 COSTLY = {*NAMES} - QUICK
 TRAINED = ["lenet5", "resnet20_cifar"]

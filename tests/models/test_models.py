@@ -26,8 +26,9 @@ FIXED = {"lenet", "alexnet", "vgg"}
 # The last has no shortcuts; two are costly as they come, and small forms of them have tests of their own.
 QUICK = {*golden.quick(), "plain20_cifar"} - {"nasnet_mobile", "dpn48b"}
 SLOW = pytest.mark.slow
-# Most of VGG's weights are those of its fully connected layers, which test_vgg.py makes small.
-NAMES = [pytest.param(name, marks=() if name in QUICK - {"vgg11_bn"} else SLOW) for name in kerascnn.list_models()]
+# By default these are small, in test_vgg.py, test_inception_v3.py, test_xception.py, and have their switches here.
+LARGE = {"vgg11_bn", "inception_v3", "xception"}
+NAMES = [pytest.param(name, marks=() if name in QUICK - LARGE else SLOW) for name in kerascnn.list_models()]
 every_model = pytest.mark.parametrize("name", NAMES)
 small_models = pytest.mark.parametrize("name", sorted(QUICK))
 
@@ -216,7 +217,7 @@ def test_the_feature_map_of_any_size_and_two_channels(name):
 
 # The range of float16 is the smaller one, and the casts are the same.
 @pytest.mark.parametrize("policy", [pytest.param("mixed_bfloat16", marks=SLOW), "mixed_float16"])
-@pytest.mark.parametrize("name", sorted(QUICK - {"vgg11_bn"}), scope="module")
+@pytest.mark.parametrize("name", sorted(QUICK - LARGE), scope="module")
 def test_mixed_precision(name, filled, policy):
     keras.config.set_dtype_policy(policy)
     try:

@@ -18,7 +18,6 @@ EXPORTED = ("mnist_lenet5", "imagenet_efficientnet_b0", "cifar10_fast")
 QUICK = (
     "imagenet_resnet50_a3",
     "imagenet_alexnet",
-    "imagenet_googlenet",
     "cifar10_wrn28_10_mixup",
     "imagenet_resnet50_v2",
 )

@@ -64,6 +64,7 @@ def test_both_sides_and_their_ratio(tmp_path, mode, backend, precision):
     assert int(row["peer_bytes"]) == pytest.approx(int(row["ours_bytes"]), rel=0.5)
 
 
+@pytest.mark.slow
 def test_a_peer_that_is_not_installed_is_told(tmp_path):
     # A Python that starts, and has nothing.
     python = tmp_path / "python"

@@ -209,7 +209,8 @@ print("all alike")
 """
 
 
-@pytest.mark.parametrize("replicas", [2, pytest.param(3, marks=pytest.mark.slow)])
+@pytest.mark.slow  # test_exactness.py has an average on two workers by default
+@pytest.mark.parametrize("replicas", [2, 3])
 def test_replicas_average_as_one_device_does(replicas, tmp_path):
     script = tmp_path / "replicas.py"  # a file, since the loop over steps is compiled from its source
     script.write_text(REPLICAS)

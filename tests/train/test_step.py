@@ -86,7 +86,8 @@ def drawn(name, data_dir, folder):
     return losses, seeds
 
 
-@pytest.mark.parametrize("name", ["mirrored", pytest.param("multi_worker", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["mirrored", "multi_worker"])
 def test_each_replica_drops_other_units_of_its_images(name, data_dir, tmp_path):
     """And the same weights, since one draw of these is for the whole batch; so that is what one device computes."""
     (*same, (dropout, _)), (seeds, seeds_alone) = drawn(name, data_dir, tmp_path)

@@ -43,10 +43,10 @@ QUICK = {
     "torchvision/squeezenet1_1",
 }
 QUICK_DOUBLE = {
-    "torchvision/densenet121", "torchvision/mobilenet_v3_small", "timm/seresnet18", "timm/mobilenetv1_100",
+    "torchvision/mobilenet_v3_small", "timm/seresnet18", "timm/mobilenetv1_100",
     "torchvision/mnasnet0_5", "timm/mnasnet_small", "timm/mobilenetv4_conv_small_035", "timm/ghostnet_050",
-    "timm/tf_efficientnetv2_b0", "timm/convnextv2_atto", "timm/inception_next_atto",
-    "timm/skresnet18", "timm/nf_resnet26", "timm/dpn48b", "timm/regnetx_002", "torchvision/shufflenet_v2_x0_5",
+    "timm/convnextv2_atto", "timm/inception_next_atto", "timm/skresnet18", "timm/nf_resnet26",
+    "torchvision/shufflenet_v2_x0_5",
     "timm/repvgg_a0",
 }  # fmt: skip
 
