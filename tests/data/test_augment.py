@@ -66,7 +66,7 @@ def test_pad_crop_is_a_window_of_the_padded_image():
     [
         ("affine(degrees=15, translate=0.15, scale=0.15, shear=10)", 1),
         ("pad_crop(pixels=2), horizontal_flip", 3),
-        ("horizontal_flip, vertical_flip", 3),
+        pytest.param("horizontal_flip, vertical_flip", 3, marks=pytest.mark.slow),
         ("vertical_flip, quarter_turn, brightness, rotate(p=0.5), zoom(fill=9), cutout(side=4)", 3),
         ("contrast, color, sharpness, equalize, autocontrast, invert", 3),
         ("posterize, solarize, pca, grayscale(p=0.5), random_erasing", 4),

@@ -26,8 +26,8 @@ FIXED = {"lenet", "alexnet", "vgg"}
 # The last has no shortcuts; two are costly as they come, and small forms of them have tests of their own.
 QUICK = {*golden.quick(), "plain20_cifar"} - {"nasnet_mobile", "dpn48b"}
 SLOW = pytest.mark.slow
-# By default these are small, in test_vgg.py, test_inception_v3.py, test_xception.py, and have their switches here.
-LARGE = {"vgg11_bn", "inception_v3", "xception"}
+# By default these are small, in tests of their own, and have their switches here.
+LARGE = {"vgg11_bn", "inception_v3", "xception", "densenet_bc100_cifar", "preact_resnet164_cifar"}
 NAMES = [pytest.param(name, marks=() if name in QUICK - LARGE else SLOW) for name in kerascnn.list_models()]
 every_model = pytest.mark.parametrize("name", NAMES)
 small_models = pytest.mark.parametrize("name", sorted(QUICK))

@@ -108,14 +108,17 @@ def test_zeros_count_in_an_average():
     "fields",
     [
         {"norm": "group", "activation": "maxout", "padding": "same", "se": True, "drop_path": 0.2},
-        {
-            "norm": "none",
-            "activation": "prelu",
-            "output_stride": 8,
-            "input_shape": (33, 45, 1),
-            "depths": (1, 1, 1),
-            "widths": (16, 16, 16),
-        },
+        pytest.param(
+            {
+                "norm": "none",
+                "activation": "prelu",
+                "output_stride": 8,
+                "input_shape": (33, 45, 1),
+                "depths": (1, 1, 1),
+                "widths": (16, 16, 16),
+            },
+            marks=pytest.mark.slow,
+        ),
         pytest.param(
             {"norm": "instance", "rematerialize": True, "eca": True, "conv_bias": True, "input_shape": (None, None, 2)},
             marks=pytest.mark.slow,

@@ -19,7 +19,6 @@ QUICK = (
     "imagenet_resnet50_a3",
     "imagenet_alexnet",
     "cifar10_wrn28_10_mixup",
-    "imagenet_resnet50_v2",
 )
 # What is deep is made shallow, and what is wide narrow: a recipe is on trial here, and tests/models has the nets. Those
 # that are the only ones of their family keep their depth where it takes less than a minute.

@@ -59,7 +59,6 @@ SMALL = {
     "airbench94": {"model_args": "widths=(8, 16, 16)", "image_size": 32, "learning_rate": 0.2},
 }
 HALF = {"mixed_bfloat16": tf.bfloat16, "mixed_float16": tf.float16}
-QUICK = (("lenet5", "mixed_float16"),)
 # NumPy speaks of blocks.LOWEST, which is meant to become minus infinity there.
 half_precision = pytest.mark.filterwarnings("ignore:overflow encountered in cast:RuntimeWarning")
 
@@ -67,13 +66,6 @@ half_precision = pytest.mark.filterwarnings("ignore:overflow encountered in cast
 def families(*quick):
     names = [pytest.param(name, marks=() if name in quick else pytest.mark.slow) for name in SMALL]
     return pytest.mark.parametrize("name", names)
-
-
-FIVE_HUNDRED = [
-    pytest.param(name, precision, marks=() if (name, precision) in QUICK else pytest.mark.slow)
-    for name in SMALL
-    for precision in HALF
-]
 
 
 def recipe(name, **fields):
@@ -200,7 +192,9 @@ def test_what_is_kept_and_counted_is_float32(name, precision, made, monkeypatch)
     assert not [operation.name for operation in half if "/moments/" in operation.name]
 
 
-@pytest.mark.parametrize(("name", "precision"), FIVE_HUNDRED)
+@pytest.mark.slow  # test_loop.py trains in half precision by default
+@pytest.mark.parametrize("precision", HALF)
+@pytest.mark.parametrize("name", SMALL)
 @half_precision
 def test_five_hundred_steps_in_half_precision(name, precision, data_dir, tmp_path):
     keras.backend.clear_session()

@@ -119,6 +119,7 @@ def test_tensorboard_has_the_numbers_of_the_csv(finished):
             assert (quantity in found) == (split == "train")
 
 
+@pytest.mark.slow  # the test below compares two runs, too
 def test_two_runs_are_bitwise_the_same_and_another_seed_is_not(finished, data_dir, tmp_path):
     folder, _ = finished
     for seed, same in ((5, True), (6, False)):
@@ -200,6 +201,7 @@ def test_a_finished_run_says_so_and_a_changed_one_is_refused(data_dir, tmp_path,
     assert any(not np.array_equal(a, b) for a, b in zip(before, weights(tmp_path), strict=True))
 
 
+@pytest.mark.slow
 def test_statistics_that_no_recipe_owns_are_measured_anew(finished, data_dir, tmp_path):
     """As a kill leaves them between the two files, when the next command is another recipe's."""
     folder, _ = finished
@@ -259,7 +261,8 @@ def values(folder, name="best"):
         return dict(archive)
 
 
-@pytest.mark.parametrize("parts", [2, pytest.param(4, marks=pytest.mark.slow)])
+@pytest.mark.slow  # test_steps.py has the parts of a step by default
+@pytest.mark.parametrize("parts", [2, 4])
 def test_accumulated_parts_are_the_whole_batch(parts, data_dir, tmp_path):
     """In a net without batch norm."""
     recipe = dataclasses.replace(TINY, epochs=2, mix="mixup(alpha=0.5)", class_weights="balanced")
@@ -282,6 +285,7 @@ def test_xla_computes_the_same(finished, data_dir, tmp_path):
         assert a["train_loss"] == pytest.approx(b["train_loss"], rel=1e-3)
 
 
+@pytest.mark.slow  # test_exactness.py has an average by default
 def test_the_average_is_evaluated_saved_and_exported(data_dir, tmp_path):
     recipe = dataclasses.replace(TINY, average="ema(decay=0.9)")
     result = run(recipe, model_dir=tmp_path, data_dir=data_dir)
@@ -401,6 +405,7 @@ def test_keras_callbacks_are_told_of_epochs_and_may_end_the_run(data_dir, tmp_pa
     assert header.split(",").count("epoch") == 1 and len(lines) == 2
 
 
+@pytest.mark.slow
 def test_a_callback_may_read_the_rate_but_not_set_it(data_dir, tmp_path):
     seen = []
     look = keras.callbacks.LambdaCallback(
