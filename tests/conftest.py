@@ -8,12 +8,6 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import pytest
 
 
-@pytest.hookimpl(optionalhook=True)  # of pytest-xdist
-def pytest_xdist_auto_num_workers(config):
-    """One more than there are cores: a worker often waits for a process that it has started."""
-    return len(os.sched_getaffinity(0)) + 1 if hasattr(os, "sched_getaffinity") else None
-
-
 @pytest.fixture(scope="session")
 def data_dir(tmp_path_factory):
     """Where TFDS keeps its files: the built-in digits, prepared once for all tests."""

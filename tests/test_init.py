@@ -25,15 +25,16 @@ def test_import_is_silent_and_light():
 
 def test_import_costs_little_over_keras():
     code = """
-import keras, time
+import time
 start = time.process_time()
+import keras
+theirs = time.process_time()
 import kerascnn
-imported = time.process_time()
 kerascnn.create_model
-print(imported - start, time.process_time() - start)"""
-    alone, with_models = map(float, python(code)[0].split())
-    assert alone < 0.2
-    assert with_models < 0.2
+print(theirs - start, time.process_time() - theirs)"""
+    keras_alone, ours = map(float, python(code)[0].split())
+    # A share, which is the same on a machine that is slow or busy: 0.2 seconds where Keras takes three.
+    assert ours < keras_alone / 15
 
 
 @pytest.mark.parametrize("name", ["create_model", "list_models", "model_info", "load_model", "complexity"])
