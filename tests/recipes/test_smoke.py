@@ -18,7 +18,10 @@ EXPORTED = ("mnist_lenet5", "imagenet_efficientnet_b0", "cifar10_fast")
 QUICK = (
     "imagenet_resnet50_a3",
     "imagenet_alexnet",
+    "imagenet_googlenet",
+    "imagenet_densenet121",
     "cifar10_wrn28_10_mixup",
+    "digits_vgg",
 )
 # What is deep is made shallow, and what is wide narrow: a recipe is on trial here, and tests/models has the nets. Those
 # that are the only ones of their family keep their depth where it takes less than a minute.
