@@ -2,7 +2,7 @@
 
 import inspect
 
-from kerascnn import registry
+from kerascnn import console, registry
 
 
 def timm_name(name: str) -> str:
@@ -12,7 +12,8 @@ def timm_name(name: str) -> str:
 
 def keras_names() -> dict[str, str]:
     """Returns the functions of keras.applications by our names. A model that is not here has no peer there."""
-    from kerascnn.weights.keras_names import OURS  # imports Keras, which no --help should wait for
+    with console.quiet_start():  # imports Keras, which no --help should wait for
+        from kerascnn.weights.keras_names import OURS
 
     return {ours: theirs for theirs, ours in OURS.items()}
 
