@@ -104,15 +104,9 @@ def alone(tmp_path_factory, data_dir):
     return get
 
 
-@pytest.mark.parametrize(
-    "train, count",
-    [
-        pytest.param(train_on_workers, 2, marks=pytest.mark.slow),
-        pytest.param(train_on_workers, 3, marks=pytest.mark.slow),
-        pytest.param(train_on_replicas, 2, marks=pytest.mark.slow),
-        pytest.param(train_on_replicas, 3, marks=pytest.mark.slow),
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("count", [2, 3])
+@pytest.mark.parametrize("train", [train_on_workers, train_on_replicas])
 def test_a_hundred_steps_in_float64_are_those_of_one_device(train, count, alone, data_dir, tmp_path):
     one = alone("float64", SMALL)
     output = train(count, SMALL, f"--data_dir={data_dir}", f"--model_dir={tmp_path}", "--precision=float64")
@@ -230,15 +224,10 @@ for batch_size in map(int, sys.argv[4:]):
 """
 
 
-# Of 360 examples, the first leaves some over, and the second is more than all.
+@pytest.mark.slow
 @pytest.mark.parametrize(
-    ("count", "batch_sizes"),
-    [
-        pytest.param(3, (48, 363), marks=pytest.mark.slow),
-        pytest.param(3, (21, 399), marks=pytest.mark.slow),
-        pytest.param(1, (48, 7, 121, 400), marks=pytest.mark.slow),
-        pytest.param(2, (48, 14, 242, 400), marks=pytest.mark.slow),
-    ],
+    ("count", "batch_sizes"),  # of 360 examples some are left over, or a batch is more than all
+    [(1, (48, 7, 121, 400)), (2, (48, 14, 242, 400)), (3, (48, 21, 363, 399))],
 )
 def test_evaluation_counts_each_example_once_at_any_batch_size(count, batch_sizes, data_dir, tmp_path):
     command = [sys.executable, "-c", EVALUATIONS, *map(str, (count, data_dir, tmp_path, *batch_sizes))]
