@@ -281,16 +281,38 @@ def dilations(strides, output_stride):
     return plan
 
 
+class Row(NamedTuple):
+    """A block of `filters`, for `stages`; families whose blocks differ in more have rows of their own."""
+
+    filters: int
+    stride: int
+
+
 class Place(NamedTuple):
     """Where a block of `stages` stands, and what it does there."""
 
-    name: str  # of the block; those of its layers begin with it
+    stage: int
+    block: int  # in its stage; both from 1 on
+    number: int  # of all blocks, from 1 on
     stride: int
     dilation: int  # of the convolution that strides, or would, and of what stands ahead of it
     after: int  # the dilation of what follows that
     straight: bool  # whether the map keeps its size in the table, so that x itself can be the shortcut
     rate: float  # at which training drops the branch
     drop_block: float
+
+    @property
+    def name(self):
+        """What the names of the block's layers begin with."""
+        return f"stage{self.stage}_block{self.block}"
+
+
+def alike(spec, stride=1):
+    """The rows of each stage of a spec with depths and widths. The first strides by 2, that of stage 1 by `stride`."""
+    return [
+        [Row(width, 1 if j else 2 if i else stride) for j in range(depth)]
+        for i, (depth, width) in enumerate(zip(spec.depths, spec.widths, strict=True))
+    ]
 
 
 def repeated(rows, width=1.0, depth=1.0, *, fixed_ends=False, limit=0.9):
@@ -307,24 +329,35 @@ def repeated(rows, width=1.0, depth=1.0, *, fixed_ends=False, limit=0.9):
     return blocks
 
 
-def stages(spec, x, rows, block, *, rates=None, drop_block=0.0):
-    """Builds a block for each row, by `block(spec, x, row, place)`; a new stage begins where a row has a stride.
-
-    `x` is the first convolution's map, of half the image's size. `rates` are those at which training drops branches,
-    one for each row, and drop_block is for the last two stages.
-    """
-    rates = rates or [0.0] * len(rows)
-    plan = dilations([row.stride for row in rows], spec.output_stride // 2)
-    last = sum(row.stride > 1 for row in rows) + 1
-    i, j = 1, 0
-    for row, (stride, dilation, after), rate in zip(rows, plan, rates, strict=True):
+def split(rows):
+    """The rows of each stage, where each stride begins a new one; what stands ahead of the first is with the stem's."""
+    found = [[]]
+    for row in rows:
         if row.stride > 1:
-            x = keras.layers.Identity(name=f"stage{i}")(x)
-            i, j = i + 1, 0
-        j += 1
-        dropped = drop_block if i > last - 2 else 0.0
-        x = block(spec, x, row, Place(f"stage{i}_block{j}", stride, dilation, after, row.stride == 1, rate, dropped))
-    return keras.layers.Identity(name=f"stage{i}")(x)
+            found.append([])
+        found[-1].append(row)
+    return found
+
+
+def stages(spec, x, rows, block, *, shrunk=2, rates=None):
+    """Builds a block for each row, by `block(spec, x, row, place)`; `rows` has a list of them for each stage.
+
+    `x` is the map behind the stem, which has shrunk the image so many times. Training drops branches at `rates`, one
+    for each row, or else at drop_path, by `linear_rates`; drop_block is for the last two stages. Families without one
+    of these fields, or without output_stride, do nothing in its place.
+    """
+    every = [row for stage in rows for row in stage]
+    plan = dilations([row.stride for row in every], getattr(spec, "output_stride", math.inf) / shrunk)
+    rates = rates or linear_rates(getattr(spec, "drop_path", 0.0), len(every))
+    steps = enumerate(zip(plan, rates, strict=True), 1)
+    for i, stage in enumerate(rows, 1):
+        drop_block = getattr(spec, "drop_block", 0.0) if i > len(rows) - 2 else 0.0
+        for j, row in enumerate(stage, 1):
+            number, ((stride, dilation, after), rate) = next(steps)
+            place = Place(i, j, number, stride, dilation, after, row.stride == 1, rate, drop_block)
+            x = block(spec, x, row, place)
+        x = keras.layers.Identity(name=f"stage{i}")(x)
+    return x
 
 
 def inverted_residual(spec, image, filters, expanded, kernel, place, *, start=0, act="spec", se=None):
@@ -346,7 +379,7 @@ def inverted_residual(spec, image, filters, expanded, kernel, place, *, start=0,
         x = squeeze_excite(spec, x, **se, name=f"{name}_se")
     straight = place.straight and image.shape[-1] == filters
     x = conv_norm(spec, x, filters, 1, act=None, zero_init=straight and spec.zero_init_residual, name=f"{name}_conv3")
-    return residual(x, image, place.rate, drop_block=place.drop_block, name=name) if straight else x
+    return residual(x, image, place.rate, place.drop_block, name=name) if straight else x
 
 
 def fused_residual(spec, image, filters, expanded, kernel, place):
@@ -361,10 +394,10 @@ def fused_residual(spec, image, filters, expanded, kernel, place):
     )  # fmt: skip
     if expands:
         x = conv_norm(spec, x, filters, 1, act=None, zero_init=zero_init, name=f"{place.name}_conv2")
-    return residual(x, image, place.rate, drop_block=place.drop_block, name=place.name) if straight else x
+    return residual(x, image, place.rate, place.drop_block, name=place.name) if straight else x
 
 
-def residual(x, shortcut, rate, *, drop_block=0.0, name):
+def residual(x, shortcut, rate=0.0, drop_block=0.0, *, name):
     """shortcut + x. Training drops x from whole images at `rate`, and squares of both at `drop_block`."""
     if drop_block:
         x = DropBlock(drop_block, name=f"{name}_drop_block")(x)

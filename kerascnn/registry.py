@@ -55,6 +55,7 @@ class Spec:
     see `kerascnn.classifier`. The meaning of the conventions, from `drop_connect` on, is written where they are kept:
     in `kerascnn.blocks`. Fields that several families have, and that mean the same in each:
 
+    depths, widths      the blocks of each stage, and their channels; where there are both, one for each
     zero_init_residual  the last norm of a residual branch starts at zero, so that the block starts as its shortcut
     drop_path           stochastic depth (https://arxiv.org/abs/1603.09382): the rate of the last block; linear before
     drop_block          DropBlock (https://arxiv.org/abs/1810.12890): its rate in the last two stages
@@ -96,6 +97,9 @@ class Spec:
                 raise ValueError(f"{field.name} must be {_phrase(hint, value)}") from None
             except ValueError as error:
                 raise ValueError(f"{field.name} must be {error}, not {value!r}") from None
+        depths, widths = getattr(self, "depths", None), getattr(self, "widths", None)
+        if depths is not None and widths is not None and len(depths) != len(widths):
+            raise ValueError(f"widths must be {len(depths)} numbers, one for each of depths")
         if self.pooling is None and self.num_classes:
             raise ValueError("pooling=None gives the feature map, which has no classes: set num_classes=0 too")
         if min(self.input_shape[0] or math.inf, self.input_shape[1] or math.inf) < self.min_size:

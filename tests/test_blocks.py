@@ -339,11 +339,71 @@ def test_dilations_stand_in_for_strides(output_stride, plan):
     assert blocks.dilations([2, 1, 2, 2, 1], output_stride) == plan
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Staged(registry.Spec):
+    """With the fields that `stages` reads."""
+
+    depths: tuple[registry.Size, ...] = (2, 1, 2)
+    widths: tuple[registry.Size, ...] = (3, 4, 5)
+    drop_path: registry.Rate = 0.5
+    drop_block: registry.Rate = 0.2
+    output_stride: typing.Literal[8, 32] = 32
+
+
+def places(spec, rows, **fields):
+    """The places that `stages` gives to its blocks, each with its row; and the names of the stages' ends."""
+    seen = []
+
+    def block(spec, x, row, place):
+        seen.append((row, place))
+        return keras.layers.Activation("relu", name=f"{place.name}_act")(x)
+
+    image = keras.Input((8, 8, 1))
+    model = keras.Model(image, blocks.stages(spec, image, rows, block, **fields))
+    return seen, [layer.name for layer in model.layers if isinstance(layer, keras.layers.Identity)]
+
+
+def test_stages_tell_each_block_its_place():
+    seen, ends = places(Staged(output_stride=8), blocks.alike(Staged()), shrunk=4)
+    assert ends == ["stage1", "stage2", "stage3"]
+    rows, found = zip(*seen, strict=True)
+    assert rows == tuple(map(blocks.Row, (3, 3, 4, 5, 5), (1, 1, 2, 2, 1)))
+    assert [(place.name, place.number) for place in found] == [
+        ("stage1_block1", 1), ("stage1_block2", 2), ("stage2_block1", 3), ("stage3_block1", 4), ("stage3_block2", 5),
+    ]  # fmt: skip
+    # A fourth behind the stem, an eighth in stage 2; stage 3 is dilated in place of its stride.
+    assert [place[3:6] for place in found] == [(1, 1, 1), (1, 1, 1), (2, 1, 1), (1, 1, 2), (1, 2, 2)]
+    assert [place.straight for place in found] == [True, True, False, False, True]
+    assert [place.rate for place in found] == pytest.approx([0.1, 0.2, 0.3, 0.4, 0.5])
+    assert [place.drop_block for place in found] == [0, 0, 0.2, 0.2, 0.2]
+
+
+def test_stages_take_rates_and_a_spec_without_their_fields():
+    seen, _ = places(Staged(), blocks.alike(Staged(), stride=2), rates=[0.1] * 5)
+    assert [place.rate for _, place in seen] == [0.1] * 5 and seen[0][0].stride == seen[0][1].stride == 2
+    seen, _ = places(Words(), blocks.alike(Staged()), shrunk=32)
+    assert {(place.rate, place.drop_block, place.dilation) for _, place in seen} == {(0, 0, 1)}
+    assert [place.stride for _, place in seen] == [1, 1, 2, 2, 1]
+
+
+def test_a_stride_splits_rows_and_what_is_ahead_of_it_is_the_stems():
+    one, two = blocks.Row(8, 1), blocks.Row(8, 2)
+    assert blocks.split([one, two, one, two]) == [[one], [two, one], [two]]
+    assert blocks.split([two]) == [[], [two]]
+    _, ends = places(Staged(), blocks.split([two]))
+    assert ends == ["stage1", "stage2"]
+
+
+def test_depths_and_widths_are_one_for_each_stage():
+    with pytest.raises(ValueError, match="widths must be 2 numbers, one for each of depths"):
+        Staged(depths=(1, 1))
+
+
 def test_drop_block_drops_from_both_sides_of_a_sum():
     x = np.ones((8, 14, 14, 4), "float32")
 
     def word(spec, x):
-        return blocks.residual(x * 2, x, 0.0, drop_block=0.3, name="stage1_block1")
+        return blocks.residual(x * 2, x, drop_block=0.3, name="stage1_block1")
 
     np.testing.assert_array_equal(run(word, x), 3)
     assert (run(word, x, training=True) == 0).any()

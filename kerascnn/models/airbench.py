@@ -121,7 +121,7 @@ def build(spec, x):
             x = conv(spec, x, filters, name=f"stage{i}_conv{j}")
             x = norm(spec, x, name=f"stage{i}_norm{j}")
             if spec.shortcut and j == spec.depth:
-                x = residual(x, first, 0.0, name=f"stage{i}")
+                x = residual(x, first, name=f"stage{i}")
             x = activation(spec, x, name=f"stage{i}_act{j}")
         x = keras.layers.Identity(name=f"stage{i}")(x)
     return keras.layers.MaxPooling2D(3, name="last_pool")(x)

@@ -16,14 +16,15 @@ import keras
 
 from kerascnn.blocks import (
     activation,
+    alike,
     classifier,
     conv,
     conv_norm,
-    linear_rates,
     norm_act,
     residual,
     round_channels,
     squeeze_excite,
+    stages,
 )
 from kerascnn.registry import Classes, Limits, Rate, Shape, Size, Spec, register
 
@@ -58,8 +59,8 @@ class CifarResNet(Spec):
 
     def __post_init__(self):
         super().__post_init__()
-        if len(self.depths) != len(self.widths) or list(self.widths) != sorted(self.widths):
-            raise ValueError(f"widths must be {len(self.depths)} numbers that do not fall, one for each of depths")
+        if list(self.widths) != sorted(self.widths):
+            raise ValueError(f"widths must not fall, as {self.widths} do")
         if not self.shortcut and (self.zero_init_residual or self.drop_path):
             raise ValueError("zero_init_residual and drop_path need shortcuts, which shortcut=False takes away")
         if not self.shortcut and (self.project or self.drop_block):
@@ -91,11 +92,6 @@ class WideResNet(Spec):
     def min_size(self) -> int:
         return 8
 
-    def __post_init__(self):
-        super().__post_init__()
-        if len(self.depths) != len(self.widths):
-            raise ValueError(f"widths must be {len(self.depths)} numbers, one for each of depths")
-
 
 def shrink(x, filters, stride, name):
     """Option A: every `stride`-th pixel, and zeros for the channels that are new."""
@@ -113,8 +109,8 @@ def shorten(spec, x, filters, stride, name):
     return shrink(x, filters, stride, name)
 
 
-def block(spec, image, filters, stride, rate, drop_block, name):
-    zero_init = spec.zero_init_residual
+def block(spec, image, row, place):
+    name, filters, stride, zero_init = place.name, row.filters, place.stride, spec.zero_init_residual
     if spec.block == "basic":
         x = conv_norm(spec, image, filters, 3, stride, name=f"{name}_conv1")
         x = conv_norm(spec, x, filters, 3, act=None, zero_init=zero_init, name=f"{name}_conv2")
@@ -127,11 +123,12 @@ def block(spec, image, filters, stride, rate, drop_block, name):
         x = squeeze_excite(spec, x, round_channels(x.shape[-1] * spec.se_ratio, limit=0), name=f"{name}_se")
     if spec.shortcut:
         shortcut = shorten(spec, image, x.shape[-1], stride, name)
-        x = residual(x, shortcut, rate, drop_block=drop_block, name=name)
+        x = residual(x, shortcut, place.rate, place.drop_block, name=name)
     return activation(spec, x, name=f"{name}_act2" if spec.block == "basic" else f"{name}_act3")
 
 
-def wide_block(spec, image, filters, stride, rate, drop_block, name):
+def wide_block(spec, image, row, place):
+    name, filters, stride = place.name, spec.widen * row.filters, place.stride
     preact = norm_act(spec, image, name=f"{name}_preact_norm")
     x = conv_norm(spec, preact, filters, 3, stride, name=f"{name}_conv1")
     if spec.block_dropout:
@@ -140,28 +137,16 @@ def wide_block(spec, image, filters, stride, rate, drop_block, name):
     x = conv(spec, x, filters, 3, bias=None, initializer=zero, name=f"{name}_conv2")
     if stride > 1 or image.shape[-1] != filters:
         image = conv(spec, preact, filters, 1, stride, bias=None, name=f"{name}_shortcut_conv")
-    return residual(x, image, rate, drop_block=drop_block, name=name)
-
-
-def stages(spec, x, block, widths):
-    rates = iter(linear_rates(spec.drop_path, sum(spec.depths)))
-    for i, (depth, filters) in enumerate(zip(spec.depths, widths, strict=True), 1):
-        drop_block = spec.drop_block if i > len(spec.depths) - 2 else 0.0
-        for j in range(1, depth + 1):
-            stride = 2 if i > 1 and j == 1 else 1
-            x = block(spec, x, filters, stride, next(rates), drop_block, f"stage{i}_block{j}")
-        x = keras.layers.Identity(name=f"stage{i}")(x)
-    return x
+    return residual(x, image, place.rate, place.drop_block, name=name)
 
 
 def build(spec, x):
-    return stages(spec, conv_norm(spec, x, spec.widths[0], 3, name="stem_conv"), block, spec.widths)
+    return stages(spec, conv_norm(spec, x, spec.widths[0], 3, name="stem_conv"), alike(spec), block)
 
 
 def build_wide(spec, x):
     x = conv(spec, x, spec.widths[0], 3, bias=None, name="stem_conv")
-    x = stages(spec, x, wide_block, [spec.widen * width for width in spec.widths])
-    return norm_act(spec, x, name="head_norm")
+    return norm_act(spec, stages(spec, x, alike(spec), wide_block), name="head_norm")
 
 
 # fmt: off

@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal
 import keras
 
 from kerascnn.blocks import (
+    alike,
     conv,
     conv_norm,
     dense,
@@ -25,6 +26,7 @@ from kerascnn.blocks import (
     pool,
     residual,
     round_channels,
+    stages,
 )
 from kerascnn.layers import GlobalResponseNormalization, LayerScale
 from kerascnn.registry import Activation, Epsilon, Initializer, Limits, Norm, Rate, Size, Spec, register
@@ -64,9 +66,8 @@ class ConvNeXt(Spec):
 
     def __post_init__(self):
         super().__post_init__()
-        for field in ("widths", "expand"):
-            if len(getattr(self, field)) != len(self.depths):
-                raise ValueError(f"{field} must be {len(self.depths)} numbers, one for each of depths")
+        if len(self.expand) != len(self.depths):
+            raise ValueError(f"expand must be {len(self.depths)} numbers, one for each of depths")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -124,28 +125,23 @@ def inception(spec, x, dilation, name):
 
 def trunk(spec, x, mix):
     bare = dataclasses.replace(spec, norm="none")  # the other convolutions of a block have no norms
-    x = stem(spec, x)
-    strides = [2 if i else 1 for i in range(len(spec.depths))]
-    plan = dilations(strides, spec.output_stride // 4)
-    last, n = max(sum(spec.depths) - 1, 1), 0
-    for i, (depth, width, expand, (stride, first, dilation)) in enumerate(
-        zip(spec.depths, spec.widths, spec.expand, plan, strict=True), 1
-    ):
-        if i > 1:
-            x = shrink(spec, x, width, stride, first, f"stage{i}_downsample")
-        for j in range(1, depth + 1):
-            name = f"stage{i}_block{j}"
-            y = mix(spec, x, dilation, name)
-            y = conv_norm(bare, y, expand * width, 1, name=f"{name}_conv2")
-            if spec.grn:
-                y = GlobalResponseNormalization(name=f"{name}_grn")(y)
-            y = conv(spec, y, width, 1, name=f"{name}_conv3")
-            if spec.layer_scale is not None:
-                y = LayerScale(spec.layer_scale, name=f"{name}_scale")(y)
-            x = residual(y, x, spec.drop_path * n / last, name=name)
-            n += 1
-        x = keras.layers.Identity(name=f"stage{i}")(x)
-    return x
+    blocks = sum(spec.depths)
+
+    def block(spec, x, row, place):
+        name, width, stage = place.name, row.filters, place.stage
+        if place.block == 1 and stage > 1:
+            x = shrink(spec, x, width, place.stride, place.dilation, f"stage{stage}_downsample")
+        y = mix(spec, x, place.after, name)
+        y = conv_norm(bare, y, spec.expand[stage - 1] * width, 1, name=f"{name}_conv2")
+        if spec.grn:
+            y = GlobalResponseNormalization(name=f"{name}_grn")(y)
+        y = conv(spec, y, width, 1, name=f"{name}_conv3")
+        if spec.layer_scale is not None:
+            y = LayerScale(spec.layer_scale, name=f"{name}_scale")(y)
+        return residual(y, x, place.rate, name=name)
+
+    rates = [spec.drop_path * n / max(blocks - 1, 1) for n in range(blocks)]
+    return stages(spec, stem(spec, x), alike(spec), block, shrunk=4, rates=rates)
 
 
 def build(spec, x):

@@ -15,15 +15,15 @@ import keras
 
 from kerascnn.blocks import (
     activation,
+    alike,
     classifier,
     conv,
     conv_norm,
-    dilations,
-    linear_rates,
     max_pool,
     norm,
     norm_act,
     residual,
+    stages,
 )
 from kerascnn.registry import Epsilon, Rate, Ratio, Size, Spec, register
 
@@ -54,20 +54,21 @@ class DPN(Spec):
 
     def __post_init__(self):
         super().__post_init__()
-        if not len(self.depths) == len(self.widths) == len(self.growth):
-            raise ValueError(f"widths and growth must be {len(self.depths)} numbers, one for each of depths")
+        if len(self.growth) != len(self.depths):
+            raise ValueError(f"growth must be {len(self.depths)} numbers, one for each of depths")
 
 
-def block(spec, x, stage, stride, dilation, first, rate, name):
+def block(spec, x, row, place):
     """A block; the first of its stage has a convolution in its shortcut."""
-    width, growth, middle = spec.widths[stage], spec.growth[stage], spec.bottleneck * 2**stage
+    name, stride, width = place.name, place.stride, row.filters
+    growth, middle = spec.growth[place.stage - 1], spec.bottleneck * 2 ** (place.stage - 1)
     shortcut = x
-    if first:
+    if place.block == 1:
         shortcut = norm_act(spec, x, name=f"{name}_shortcut_norm")
         shortcut = conv(spec, shortcut, width + 2 * growth, 1, stride, bias=None, name=f"{name}_shortcut_conv")
     x = norm_act(spec, x, name=f"{name}_preact_norm")
     x = conv_norm(spec, x, middle, 1, name=f"{name}_conv1")
-    x = conv_norm(spec, x, middle, 3, stride, groups=spec.groups, dilation=dilation, name=f"{name}_conv2")
+    x = conv_norm(spec, x, middle, 3, stride, groups=spec.groups, dilation=place.dilation, name=f"{name}_conv2")
     if spec.split_last:
         added = conv(spec, x, width, 1, bias=None, name=f"{name}_conv3")
         appended = conv(spec, x, growth, 1, bias=None, name=f"{name}_conv4")
@@ -75,7 +76,7 @@ def block(spec, x, stage, stride, dilation, first, rate, name):
         x = conv(spec, x, width + growth, 1, bias=None, name=f"{name}_conv3")
         added, appended = keras.ops.split(x, [width], -1)
     old, dense = keras.ops.split(shortcut, [width], -1)
-    new = residual(added, old, rate, name=name)
+    new = residual(added, old, place.rate, name=name)
     return keras.layers.Concatenate(name=f"{name}_concat")([new, dense, appended])
 
 
@@ -83,15 +84,7 @@ def build(spec, x):
     outer = spec.outer_activation or "spec"
     x = conv_norm(spec, x, spec.stem, spec.stem_kernel, 2, act=outer, name="stem_conv")
     x = max_pool(spec, x, 3, 2, name="stem_pool")
-    rates = iter(linear_rates(spec.drop_path, sum(spec.depths)))
-    strides = [2 if i and j == 0 else 1 for i, depth in enumerate(spec.depths) for j in range(depth)]
-    plan = iter(dilations(strides, spec.output_stride // 4))
-    for i, depth in enumerate(spec.depths):
-        for j in range(depth):
-            stride, dilation, _ = next(plan)
-            x = block(spec, x, i, stride, dilation, j == 0, next(rates), f"stage{i + 1}_block{j + 1}")
-        x = keras.layers.Identity(name=f"stage{i + 1}")(x)
-    x = norm(spec, x, name="head_norm")
+    x = norm(spec, stages(spec, x, alike(spec), block, shrunk=4), name="head_norm")
     return activation(spec, x, outer, name="head_act")
 
 

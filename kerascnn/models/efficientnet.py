@@ -19,6 +19,7 @@ from kerascnn.blocks import (
     inverted_residual,
     repeated,
     round_channels,
+    split,
     stages,
 )
 from kerascnn.registry import Activation, Epsilon, Initializer, Limits, Rate, Size, Spec, register
@@ -101,7 +102,7 @@ def build(spec, x):
     x = conv_norm(spec, x, spec.end(spec.stem), 3, 2, name="stem_conv")
     rows = [row for _, row in spec.blocks]
     rates = [spec.drop_path * n / len(rows) for n in range(len(rows))]
-    x = stages(spec, x, rows, block, rates=rates, drop_block=spec.drop_block)
+    x = stages(spec, x, split(rows), block, rates=rates)
     return conv_norm(spec, x, spec.end(1280), 1, name="head_conv")
 
 

@@ -15,11 +15,11 @@ from kerascnn.blocks import (
     conv_norm,
     dense,
     depthwise_norm,
-    linear_rates,
     logits,
     pool,
     residual,
     round_channels,
+    split,
     squeeze_excite,
     stages,
 )
@@ -98,7 +98,7 @@ def block(spec, image, row, place):
         units = round_channels(expanded * spec.se_ratio, 4)
         x = squeeze_excite(spec, x, units, act="spec", gate="hard_sigmoid", name=f"{name}_se")
     x = ghost(spec, x, filters, place.after, None, spec.zero_init_residual, name, 4)
-    return residual(x, project(spec, image, row, filters, place), place.rate, drop_block=place.drop_block, name=name)
+    return residual(x, project(spec, image, row, filters, place), place.rate, place.drop_block, name=name)
 
 
 def project(spec, x, row, filters, place):
@@ -112,8 +112,7 @@ def project(spec, x, row, filters, place):
 
 def build(spec, x):
     x = conv_norm(spec, x, spec.wide(16), 3, 2, name="stem_conv")
-    rates = linear_rates(spec.drop_path, len(spec.rows))
-    x = stages(spec, x, spec.rows, block, rates=rates, drop_block=spec.drop_block)
+    x = stages(spec, x, split(spec.rows), block)
     return conv_norm(spec, x, spec.wide(spec.rows[-1].expanded), 1, name="head_conv")
 
 

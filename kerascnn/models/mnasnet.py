@@ -9,7 +9,7 @@ from them: padding is symmetric, and batch norm's epsilon 1e-5, as in torchvisio
 import dataclasses
 from typing import Annotated, Literal, NamedTuple
 
-from kerascnn.blocks import classifier, conv_norm, inverted_residual, linear_rates, repeated, round_channels, stages
+from kerascnn.blocks import classifier, conv_norm, inverted_residual, repeated, round_channels, split, stages
 from kerascnn.registry import Activation, Initializer, Limits, Rate, Size, Spec, register
 
 
@@ -59,9 +59,7 @@ def block(spec, x, row, place):
 
 def build(spec, x):
     x = conv_norm(spec, x, round_channels(spec.stem * spec.width), 3, 2, name="stem_conv")
-    rows = [row for _, row in spec.blocks]
-    rates = linear_rates(spec.drop_path, len(rows))
-    x = stages(spec, x, rows, block, rates=rates, drop_block=spec.drop_block)
+    x = stages(spec, x, split(row for _, row in spec.blocks), block)
     return conv_norm(spec, x, 1280, 1, name="head_conv")
 
 

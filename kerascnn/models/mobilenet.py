@@ -18,9 +18,9 @@ from kerascnn.blocks import (
     conv_norm,
     depthwise_norm,
     inverted_residual,
-    linear_rates,
     repeated,
     round_channels,
+    split,
     squeeze_excite,
     stages,
 )
@@ -54,11 +54,6 @@ class MobileNetV1(Spec):
     activation: Activation = "relu6"
     initializer: Initializer = "he_normal_fan_out"
 
-    def __post_init__(self):
-        super().__post_init__()
-        if len(self.depths) != len(self.widths):
-            raise ValueError(f"widths must be {len(self.depths)} numbers, one for each of depths")
-
 
 def block_v1(spec, x, row, place):
     x = depthwise_norm(spec, x, 3, place.stride, dilation=place.dilation, name=f"{place.name}_conv1")
@@ -72,7 +67,7 @@ def build_v1(spec, x):
     x = conv_norm(spec, x, round_channels(32 * spec.width), 3, 2, name="stem_conv")
     strides = [1] + [2] * len(spec.depths[1:])
     rows = map(Row, (1,) * len(spec.depths), spec.widths, spec.depths, strides)
-    return stages(spec, x, [row for _, row in repeated([*rows], spec.width)], block_v1)
+    return stages(spec, x, split(row for _, row in repeated([*rows], spec.width)), block_v1)
 
 
 # fmt: off
@@ -125,9 +120,7 @@ def block(spec, x, row, place):
 
 def build_v2(spec, x):
     x = conv_norm(spec, x, 32 if spec.fixed_ends else round_channels(32 * spec.width), 3, 2, name="stem_conv")
-    rows = [row for _, row in spec.blocks]
-    rates = linear_rates(spec.drop_path, len(rows))
-    x = stages(spec, x, rows, block, rates=rates, drop_block=spec.drop_block)
+    x = stages(spec, x, split(row for _, row in spec.blocks), block)
     filters = 1280 if spec.fixed_ends else max(1280, round_channels(1280 * spec.width))
     return conv_norm(spec, x, filters, 1, name="head_conv")
 

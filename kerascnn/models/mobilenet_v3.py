@@ -9,7 +9,7 @@ variants are those of TensorFlow's code, for hardware that is slow at gates, 5x5
 import dataclasses
 from typing import Annotated, Literal, NamedTuple
 
-from kerascnn.blocks import conv_norm, dense, inverted_residual, linear_rates, logits, pool, round_channels, stages
+from kerascnn.blocks import conv_norm, dense, inverted_residual, logits, pool, round_channels, split, stages
 from kerascnn.registry import Activation, Epsilon, Initializer, Limits, Rate, Size, Spec, register
 
 STEM = 16  # channels of the first convolution
@@ -70,8 +70,7 @@ def block(spec, x, row, place):
 
 def build(spec, x):
     x = conv_norm(spec, x, STEM, 3, 2, name="stem_conv")
-    rates = linear_rates(spec.drop_path, len(spec.rows))
-    x = stages(spec, x, spec.blocks, block, rates=rates, drop_block=spec.drop_block)
+    x = stages(spec, x, split(spec.blocks), block)
     return conv_norm(spec, x, round_channels(6 * x.shape[-1]), 1, name="head_conv")
 
 

@@ -14,11 +14,11 @@ from kerascnn.blocks import (
     conv_norm,
     fused_residual,
     inverted_residual,
-    linear_rates,
     logits,
     pool,
     repeated,
     round_channels,
+    split,
     stages,
 )
 from kerascnn.registry import Initializer, Limits, Rate, Size, Spec, register
@@ -88,9 +88,7 @@ def block(spec, x, row, place):
 
 def build(spec, x):
     x = conv_norm(spec, x, round_channels(spec.stem * max(spec.width, 1)), 3, 2, name="stem_conv")
-    rows = [row for _, row in spec.blocks]
-    rates = linear_rates(spec.drop_path, len(rows))
-    x = stages(spec, x, rows, block, rates=rates, drop_block=spec.drop_block)
+    x = stages(spec, x, split(row for _, row in spec.blocks), block)
     return conv_norm(spec, x, round_channels(960 * spec.width), 1, name="head_conv")
 
 

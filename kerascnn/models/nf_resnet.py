@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 
 import keras
 
-from kerascnn.blocks import activation, classifier, conv, conv_norm, dilations, linear_rates, max_pool, residual
+from kerascnn.blocks import activation, alike, classifier, conv, conv_norm, max_pool, residual, stages
 from kerascnn.registry import Initializer, Limits, Norm, Rate, Ratio, Size, Spec, register
 
 
@@ -38,46 +38,32 @@ class NFResNet(Spec):
     norm: Norm = "none"
     initializer: Initializer = "lecun_normal"
 
-    def __post_init__(self):
-        super().__post_init__()
-        if len(self.depths) != len(self.widths):
-            raise ValueError(f"widths must be {len(self.depths)} numbers, one for each of depths")
 
-
-def bottleneck(spec, x, filters, stride, dilation, beta, name):
-    """The branch, and the shortcut. Ahead of both x is activated; times `beta` it has a variance of 1 there."""
-    x, shortcut = activation(spec, x, name=f"{name}_act"), x
-    if beta != 1:
-        x = keras.layers.Rescaling(beta, name=f"{name}_beta")(x)
+def block(spec, image, row, place):
+    """The branch, and a convolution in the shortcut, see the map activated, and scaled to a variance of 1."""
+    name, stride, filters = place.name, place.stride, row.filters
+    x, shortcut = activation(spec, image, name=f"{name}_act"), image
+    # A sum adds alpha^2 to the variance; the shortcut of the first block of a stage starts anew.
+    sums = place.block - 1 or (spec.depths[place.stage - 2] if place.stage > 1 else 0)
+    if sums and spec.alpha:
+        x = keras.layers.Rescaling((1 + sums * spec.alpha**2) ** -0.5, name=f"{name}_beta")(x)
     if stride > 1 or x.shape[-1] != 4 * filters:
         shortcut = x
         if stride > 1:
             shortcut = keras.layers.AveragePooling2D(2, stride, "same", name=f"{name}_shortcut_pool")(shortcut)
         shortcut = conv(spec, shortcut, 4 * filters, 1, name=f"{name}_shortcut_conv")
     x = conv_norm(spec, x, filters, 1, name=f"{name}_conv1")
-    x = conv_norm(spec, x, filters, 3, stride, dilation=dilation, name=f"{name}_conv2")
+    x = conv_norm(spec, x, filters, 3, stride, dilation=place.dilation, name=f"{name}_conv2")
     zero = "zeros" if spec.zero_init_residual else None
     x = conv(spec, x, 4 * filters, 1, initializer=zero, name=f"{name}_conv3")
-    return keras.layers.Rescaling(spec.alpha, name=f"{name}_alpha")(x), shortcut
+    x = keras.layers.Rescaling(spec.alpha, name=f"{name}_alpha")(x)
+    return residual(x, shortcut, place.rate, place.drop_block, name=name)
 
 
 def build(spec, x):
     x = conv(spec, x, spec.widths[0], 7, 2, name="stem_conv")
     x = max_pool(spec, x, 3, 2, name="stem_pool")
-    rates = iter(linear_rates(spec.drop_path, sum(spec.depths)))
-    strides = [2 if i and j == 0 else 1 for i, depth in enumerate(spec.depths) for j in range(depth)]
-    plan = iter(dilations(strides, spec.output_stride // 4))
-    variance = 1.0
-    for i, (depth, filters) in enumerate(zip(spec.depths, spec.widths, strict=True), 1):
-        for j in range(1, depth + 1):
-            name = f"stage{i}_block{j}"
-            stride, first, _ = next(plan)
-            y, shortcut = bottleneck(spec, x, filters, stride, first, variance**-0.5, name)
-            drop_block = spec.drop_block if i > len(spec.depths) - 2 else 0.0
-            x = residual(y, shortcut, next(rates), drop_block=drop_block, name=name)
-            variance = (1.0 if j == 1 else variance) + spec.alpha**2  # the first block's shortcut starts anew
-        x = keras.layers.Identity(name=f"stage{i}")(x)
-    return activation(spec, x, name="head_act")
+    return activation(spec, stages(spec, x, alike(spec), block, shrunk=4), name="head_act")
 
 
 # fmt: off

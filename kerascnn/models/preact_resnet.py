@@ -9,20 +9,12 @@ convolution, also in preact_resnet110_cifar. The form is timm's; keras.applicati
 """
 
 import dataclasses
+import itertools
 from typing import Any, Literal
 
 import keras
 
-from kerascnn.blocks import (
-    classifier,
-    conv,
-    conv_norm,
-    dilations,
-    linear_rates,
-    max_pool,
-    norm_act,
-    residual,
-)
+from kerascnn.blocks import alike, classifier, conv, conv_norm, max_pool, norm_act, residual, stages
 from kerascnn.registry import Classes, Initializer, Rate, Ratio, Shape, Size, Spec, register
 
 
@@ -51,19 +43,6 @@ class CifarPreActResNet(Spec):
     input_shape: Shape = (32, 32, 3)
     initializer: Initializer = "he_normal_fan_out"
 
-    def __post_init__(self):
-        super().__post_init__()
-        if len(self.depths) != len(self.widths):
-            raise ValueError(f"widths must be {len(self.depths)} numbers, one for each of depths")
-
-    def strides(self):
-        """The stride of each block."""
-        last = len(self.depths) - 1
-        for i, depth in enumerate(self.depths):
-            for j in range(depth):
-                strided = i < last and j == depth - 1 if self.stride_last else i > 0 and j == 0
-                yield 2 if strided else 1
-
 
 @dataclasses.dataclass(frozen=True)
 class PreActResNet(CifarPreActResNet):
@@ -90,16 +69,16 @@ def outer_conv(spec, x, filters, kernel, stride=1, *, dilation=1, initializer=No
     return conv(spec, x, filters, kernel, stride, dilation=dilation, bias=bias, initializer=initializer, name=name)
 
 
-def basic(spec, x, filters, stride, first, dilation, name):
-    x = conv_norm(spec, x, filters, 3, stride, dilation=first, name=f"{name}_conv1")
-    zero = "zeros" if spec.zero_init_residual else None
-    return outer_conv(spec, x, filters, 3, dilation=dilation, initializer=zero, name=f"{name}_conv2")
+def basic(spec, x, filters, place):
+    name, zero = place.name, "zeros" if spec.zero_init_residual else None
+    x = conv_norm(spec, x, filters, 3, place.stride, dilation=place.dilation, name=f"{name}_conv1")
+    return outer_conv(spec, x, filters, 3, dilation=place.after, initializer=zero, name=f"{name}_conv2")
 
 
-def bottleneck(spec, x, filters, stride, first, dilation, name):
+def bottleneck(spec, x, filters, place):
+    name, zero = place.name, "zeros" if spec.zero_init_residual else None
     x = conv_norm(spec, x, filters, 1, name=f"{name}_conv1")
-    x = conv_norm(spec, x, filters, 3, stride, dilation=first, name=f"{name}_conv2")
-    zero = "zeros" if spec.zero_init_residual else None
+    x = conv_norm(spec, x, filters, 3, place.stride, dilation=place.dilation, name=f"{name}_conv2")
     return outer_conv(spec, x, 4 * filters, 1, initializer=zero, name=f"{name}_conv3")
 
 
@@ -113,24 +92,21 @@ def project(spec, x, preact, channels, stride, name):
     return outer_conv(spec, preact, channels, 1, stride, name=f"{name}_shortcut_conv")
 
 
-def trunk(spec, x, plan, share_first):
+def trunk(spec, x, *, shrunk=1, share_first=False):
     """The stages. With `share_first` the first norm and activation are ahead of the first shortcut too."""
-    branch = {"basic": basic, "bottleneck": bottleneck}[spec.block]
-    rates = iter(linear_rates(spec.drop_path, sum(spec.depths)))
-    plan = iter(plan)
-    for i, (depth, filters) in enumerate(zip(spec.depths, spec.widths, strict=True), 1):
-        for j in range(1, depth + 1):
-            name = f"stage{i}_block{j}"
-            stride, first, dilation = next(plan)
-            preact = norm_act(spec, x, name=f"{name}_preact_norm")
-            if share_first and (i, j) == (1, 1):
-                x = preact
-            y = branch(spec, preact, filters, stride, first, dilation, name)
-            shortcut = project(spec, x, preact, y.shape[-1], stride, name)
-            drop_block = spec.drop_block if i > len(spec.depths) - 2 else 0.0
-            x = residual(y, shortcut, next(rates), drop_block=drop_block, name=name)
-        x = keras.layers.Identity(name=f"stage{i}")(x)
-    return norm_act(spec, x, name="head_norm")
+    branch, rows = {"basic": basic, "bottleneck": bottleneck}[spec.block], alike(spec)
+    for stage, after in itertools.pairwise(rows) if spec.stride_last else ():
+        stage[-1], after[0] = stage[-1]._replace(stride=2), after[0]._replace(stride=1)
+
+    def block(spec, x, row, place):
+        preact = norm_act(spec, x, name=f"{place.name}_preact_norm")
+        if share_first and place.number == 1:
+            x = preact
+        y = branch(spec, preact, row.filters, place)
+        shortcut = project(spec, x, preact, y.shape[-1], place.stride, place.name)
+        return residual(y, shortcut, place.rate, place.drop_block, name=place.name)
+
+    return norm_act(spec, stages(spec, x, rows, block, shrunk=shrunk), name="head_norm")
 
 
 def build(spec, x):
@@ -144,12 +120,12 @@ def build(spec, x):
     if spec.pool_zeros:
         x = keras.layers.ZeroPadding2D(1, name="stem_pool_pad")(x)
     x = max_pool(spec, x, 3, 2, margin=0 if spec.pool_zeros else None, name="stem_pool")
-    return trunk(spec, x, dilations(spec.strides(), spec.output_stride // 4), share_first=False)
+    return trunk(spec, x, shrunk=4)
 
 
 def build_cifar(spec, x):
     x = outer_conv(spec, x, spec.widths[0], 3, name="stem_conv")
-    return trunk(spec, x, [(stride, 1, 1) for stride in spec.strides()], share_first=True)
+    return trunk(spec, x, share_first=True)
 
 
 def bit(wide):

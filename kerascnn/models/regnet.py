@@ -12,21 +12,26 @@ where it has no such net, timm's.
 import dataclasses
 import itertools
 import math
-from typing import Annotated, Literal
-
-import keras
+from typing import Annotated, Literal, NamedTuple
 
 from kerascnn.blocks import (
     activation,
     classifier,
     conv_norm,
-    dilations,
-    linear_rates,
     residual,
     round_channels,
     squeeze_excite,
+    stages,
 )
 from kerascnn.registry import Initializer, Limits, Rate, Size, Spec, register
+
+
+class Row(NamedTuple):
+    """A block."""
+
+    channels: int
+    groups: int
+    stride: int
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,8 +59,8 @@ class RegNet(Spec):
     initializer: Initializer = "he_normal_fan_out"
 
     @property
-    def stages(self) -> list[tuple[int, int, int]]:
-        """(blocks, channels, groups) of each stage."""
+    def rows(self) -> list[list[Row]]:
+        """The blocks of each stage."""
         widths = []
         for i in range(self.depth):
             power = round(math.log1p(self.slope * i / self.initial_width) / math.log(self.ratio))
@@ -64,7 +69,7 @@ class RegNet(Spec):
         for width, blocks in itertools.groupby(widths):
             group = min(self.group_width, width)
             channels = round_channels(width, group) if self.widen else round(width / group) * group
-            rows.append((len(list(blocks)), channels, channels // group))
+            rows.append([Row(channels, channels // group, 1 if j else 2) for j, _ in enumerate(blocks)])
         return rows
 
     def __post_init__(self):
@@ -73,29 +78,20 @@ class RegNet(Spec):
             raise ValueError("ratio must be more than 1")
 
 
-def block(spec, x, channels, groups, stride, dilation, rate, drop_block, name):
+def block(spec, x, row, place):
+    name, channels, stride = place.name, row.channels, place.stride
     y = conv_norm(spec, x, channels, 1, name=f"{name}_conv1")
-    y = conv_norm(spec, y, channels, 3, stride, groups=groups, dilation=dilation, name=f"{name}_conv2")
+    y = conv_norm(spec, y, channels, 3, stride, groups=row.groups, dilation=place.dilation, name=f"{name}_conv2")
     if spec.se_ratio:
         y = squeeze_excite(spec, y, round(spec.se_ratio * x.shape[-1]), act="spec", name=f"{name}_se")
     y = conv_norm(spec, y, channels, 1, act=None, zero_init=spec.zero_init_residual, name=f"{name}_conv3")
     if stride > 1 or x.shape[-1] != channels:
         x = conv_norm(spec, x, channels, 1, stride, act=None, name=f"{name}_shortcut_conv")
-    return activation(spec, residual(y, x, rate, drop_block=drop_block, name=name), name=f"{name}_act")
+    return activation(spec, residual(y, x, place.rate, place.drop_block, name=name), name=f"{name}_act")
 
 
 def build(spec, x):
-    x = conv_norm(spec, x, spec.stem, 3, 2, name="stem_conv")
-    rates = iter(linear_rates(spec.drop_path, spec.depth))
-    strides = [1 if j else 2 for depth, *_ in spec.stages for j in range(depth)]
-    plan = iter(dilations(strides, spec.output_stride // 2))
-    for i, (depth, channels, groups) in enumerate(spec.stages, 1):
-        drop_block = spec.drop_block if i > len(spec.stages) - 2 else 0.0
-        for j in range(1, depth + 1):
-            stride, dilation, _ = next(plan)
-            x = block(spec, x, channels, groups, stride, dilation, next(rates), drop_block, f"stage{i}_block{j}")
-        x = keras.layers.Identity(name=f"stage{i}")(x)
-    return x
+    return stages(spec, conv_norm(spec, x, spec.stem, 3, 2, name="stem_conv"), spec.rows, block)
 
 
 # fmt: off

@@ -11,7 +11,7 @@ from typing import Literal
 
 import keras
 
-from kerascnn.blocks import activation, classifier, conv_norm, dilations, norm
+from kerascnn.blocks import activation, alike, classifier, conv_norm, norm, stages
 from kerascnn.registry import Initializer, Size, Spec, register
 
 
@@ -26,13 +26,8 @@ class RepVGG(Spec):
     output_stride: Literal[8, 16, 32] = 32
     initializer: Initializer = "he_normal_fan_out"
 
-    def __post_init__(self):
-        super().__post_init__()
-        if len(self.widths) != len(self.depths):
-            raise ValueError(f"widths must be {len(self.depths)} numbers, one for each of depths")
 
-
-def block(spec, x, filters, stride, dilation, groups, name):
+def layer(spec, x, filters, stride, dilation, groups, name):
     """A 3x3 convolution, a 1x1 and, where the shape stays, a norm alone, added."""
     # A pool of single pixels is the stride of the 1x1: the gradient of a strided one of an image, which has three
     # channels, writes beyond its memory in TensorFlow 2.21 with oneDNN.
@@ -47,17 +42,14 @@ def block(spec, x, filters, stride, dilation, groups, name):
     return activation(spec, x, name=f"{name}_act")
 
 
+def block(spec, x, row, place):
+    groups = 1 if place.block % 2 else spec.groups
+    return layer(spec, x, row.filters, place.stride, place.dilation, groups, place.name)
+
+
 def build(spec, x):
-    x = block(spec, x, min(64, spec.widths[0]), 2, 1, 1, "stem")
-    strides = [1 if j else 2 for depth in spec.depths for j in range(depth)]
-    plan = iter(dilations(strides, spec.output_stride // 2))
-    for i, (depth, width) in enumerate(zip(spec.depths, spec.widths, strict=True), 1):
-        for j in range(1, depth + 1):
-            stride, dilation, _ = next(plan)
-            groups = 1 if j % 2 else spec.groups
-            x = block(spec, x, width, stride, dilation, groups, f"stage{i}_block{j}")
-        x = keras.layers.Identity(name=f"stage{i}")(x)
-    return x
+    x = layer(spec, x, min(64, spec.widths[0]), 2, 1, 1, "stem")
+    return stages(spec, x, alike(spec, stride=2), block)
 
 
 A = 2, 4, 14, 1

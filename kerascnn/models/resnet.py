@@ -24,17 +24,17 @@ import keras
 
 from kerascnn.blocks import (
     activation,
+    alike,
     attended_sum,
     average_pool,
     channel_attention,
     classifier,
     conv_norm,
-    dilations,
-    linear_rates,
     max_pool,
     residual,
     round_channels,
     squeeze_excite,
+    stages,
 )
 from kerascnn.registry import Initializer, Limits, Rate, Ratio, Size, Spec, register
 
@@ -84,8 +84,6 @@ class ResNet(Spec):
 
     def __post_init__(self):
         super().__post_init__()
-        if len(self.depths) != len(self.widths):
-            raise ValueError(f"widths must be {len(self.depths)} numbers, one for each of depths")
         if self.block == "basic" and (self.groups, self.base_width) != (1, 64):
             raise ValueError("groups and base_width are for block='bottleneck'")
         if self.block == "basic" and (self.scales > 1 or self.radix):
@@ -151,28 +149,29 @@ def split_attention(spec, x, width, stride, dilation, name):
     return average_pool(spec, x, 3, stride, name=f"{name}_pool2") if stride > 1 and not spec.pool_first else x
 
 
-def basic(spec, x, filters, stride, first, dilation, name):
+def basic(spec, x, filters, place):
+    name, zero_init = place.name, spec.zero_init_residual
     if spec.sk:
-        x = selective_kernel(spec, x, filters, stride, first, name)
+        x = selective_kernel(spec, x, filters, place.stride, place.dilation, name)
     else:
-        x = conv_norm(spec, x, filters, 3, stride, dilation=first, name=f"{name}_conv1")
-    zero_init = spec.zero_init_residual
-    return conv_norm(spec, x, filters, 3, dilation=dilation, act=None, zero_init=zero_init, name=f"{name}_conv2")
+        x = conv_norm(spec, x, filters, 3, place.stride, dilation=place.dilation, name=f"{name}_conv1")
+    return conv_norm(spec, x, filters, 3, dilation=place.after, act=None, zero_init=zero_init, name=f"{name}_conv2")
 
 
-def bottleneck(spec, x, filters, stride, first, dilation, name):
+def bottleneck(spec, x, filters, place):
+    name, dilation = place.name, place.dilation
     width = filters * spec.base_width // 64 * spec.groups
-    early, late = (stride, 1) if spec.stride_in_1x1 else (1, stride)
-    changes = stride > 1 or x.shape[-1] != 4 * filters
+    early, late = (place.stride, 1) if spec.stride_in_1x1 else (1, place.stride)
+    changes = place.stride > 1 or x.shape[-1] != 4 * filters
     x = conv_norm(spec, x, spec.scales * width, 1, early, name=f"{name}_conv1")
     if spec.scales > 1:
-        x = hierarchy(spec, x, width, late, first, changes, name)
+        x = hierarchy(spec, x, width, late, dilation, changes, name)
     elif spec.sk:
-        x = selective_kernel(spec, x, width, late, first, name)
+        x = selective_kernel(spec, x, width, late, dilation, name)
     elif spec.radix:
-        x = split_attention(spec, x, width, late, first, name)
+        x = split_attention(spec, x, width, late, dilation, name)
     else:
-        x = conv_norm(spec, x, width, 3, late, groups=spec.groups, dilation=first, name=f"{name}_conv2")
+        x = conv_norm(spec, x, width, 3, late, groups=spec.groups, dilation=dilation, name=f"{name}_conv2")
     return conv_norm(spec, x, 4 * filters, 1, act=None, zero_init=spec.zero_init_residual, name=f"{name}_conv3")
 
 
@@ -186,27 +185,20 @@ def project(spec, x, channels, stride, name):
     return conv_norm(spec, x, channels, 1, stride, act=None, name=f"{name}_shortcut_conv")
 
 
+def block(spec, image, row, place):
+    name, branch = place.name, {"basic": basic, "bottleneck": bottleneck}[spec.block]
+    x = branch(spec, image, row.filters, place)
+    if spec.se:
+        x = squeeze_excite(spec, x, round_channels(x.shape[-1] * spec.se_ratio, limit=0), name=f"{name}_se")
+    if spec.eca:
+        x = channel_attention(x, name=f"{name}_eca")
+    shortcut = project(spec, image, x.shape[-1], place.stride, name)
+    x = residual(x, shortcut, place.rate, place.drop_block, name=name)
+    return activation(spec, x, name=f"{name}_act")
+
+
 def build(spec, x):
-    x = stem(spec, x)
-    branch = {"basic": basic, "bottleneck": bottleneck}[spec.block]
-    rates = iter(linear_rates(spec.drop_path, sum(spec.depths)))
-    strides = [2 if i and j == 0 else 1 for i, depth in enumerate(spec.depths) for j in range(depth)]
-    plan = iter(dilations(strides, spec.output_stride // 4))
-    for i, (depth, filters) in enumerate(zip(spec.depths, spec.widths, strict=True), 1):
-        for j in range(1, depth + 1):
-            name = f"stage{i}_block{j}"
-            stride, first, dilation = next(plan)
-            y = branch(spec, x, filters, stride, first, dilation, name)
-            if spec.se:
-                y = squeeze_excite(spec, y, round_channels(y.shape[-1] * spec.se_ratio, limit=0), name=f"{name}_se")
-            if spec.eca:
-                y = channel_attention(y, name=f"{name}_eca")
-            shortcut = project(spec, x, y.shape[-1], stride, name)
-            drop_block = spec.drop_block if i > len(spec.depths) - 2 else 0.0
-            x = residual(y, shortcut, next(rates), drop_block=drop_block, name=name)
-            x = activation(spec, x, name=f"{name}_act")
-        x = keras.layers.Identity(name=f"stage{i}")(x)
-    return x
+    return stages(spec, stem(spec, x), alike(spec), block, shrunk=4)
 
 
 C: dict[str, Any] = {"deep_stem": True}

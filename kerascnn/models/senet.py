@@ -10,9 +10,7 @@ paper: every weight of a norm starts at one (zero_init_residual=True starts a bl
 import dataclasses
 from typing import Literal
 
-import keras
-
-from kerascnn.blocks import activation, classifier, conv_norm, linear_rates, max_pool, residual, squeeze_excite
+from kerascnn.blocks import activation, alike, classifier, conv_norm, max_pool, residual, squeeze_excite, stages
 from kerascnn.registry import Initializer, Rate, Ratio, Size, Spec, register
 
 
@@ -48,8 +46,6 @@ class SENet(Spec):
 
     def __post_init__(self):
         super().__post_init__()
-        if len(self.depths) != len(self.widths):
-            raise ValueError(f"widths must be {len(self.depths)} numbers, one for each of depths")
         bottlenecks = (self.groups, self.base_width, self.halve_first, self.stride_in_1x1)
         if self.block == "basic" and bottlenecks != (1, 64, False, False):
             raise ValueError("groups, base_width, halve_first and stride_in_1x1 are for block='bottleneck'")
@@ -89,22 +85,17 @@ def project(spec, x, channels, stride, name):
     return conv_norm(spec, x, channels, kernel, stride, act=None, name=f"{name}_shortcut_conv")
 
 
+def block(spec, image, row, place):
+    name, branch = place.name, {"basic": basic, "bottleneck": bottleneck}[spec.block]
+    x = branch(spec, image, row.filters, place.stride, name)
+    x = squeeze_excite(spec, x, max(x.shape[-1] // spec.reduction, 1), name=f"{name}_se")
+    shortcut = project(spec, image, x.shape[-1], place.stride, name)
+    x = residual(x, shortcut, place.rate, place.drop_block, name=name)
+    return activation(spec, x, name=f"{name}_act")
+
+
 def build(spec, x):
-    x = stem(spec, x)
-    branch = {"basic": basic, "bottleneck": bottleneck}[spec.block]
-    rates = iter(linear_rates(spec.drop_path, sum(spec.depths)))
-    for i, (depth, filters) in enumerate(zip(spec.depths, spec.widths, strict=True), 1):
-        for j in range(1, depth + 1):
-            name = f"stage{i}_block{j}"
-            stride = 2 if i > 1 and j == 1 else 1
-            y = branch(spec, x, filters, stride, name)
-            y = squeeze_excite(spec, y, max(y.shape[-1] // spec.reduction, 1), name=f"{name}_se")
-            shortcut = project(spec, x, y.shape[-1], stride, name)
-            drop_block = spec.drop_block if i > len(spec.depths) - 2 else 0.0
-            x = residual(y, shortcut, next(rates), drop_block=drop_block, name=name)
-            x = activation(spec, x, name=f"{name}_act")
-        x = keras.layers.Identity(name=f"stage{i}")(x)
-    return x
+    return stages(spec, stem(spec, x), alike(spec), block)
 
 
 # fmt: off

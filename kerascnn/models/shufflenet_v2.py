@@ -8,7 +8,7 @@ from typing import Literal
 
 import keras
 
-from kerascnn.blocks import classifier, conv_norm, depthwise_norm, dilations, max_pool
+from kerascnn.blocks import alike, classifier, conv_norm, depthwise_norm, max_pool, stages
 from kerascnn.layers import ChannelShuffle
 from kerascnn.registry import Initializer, Ratio, Size, Spec, register
 
@@ -27,13 +27,14 @@ class ShuffleNetV2(Spec):
 
     def __post_init__(self):
         super().__post_init__()
-        if len(self.depths) != len(self.widths) or any(width % 2 for width in self.widths):
-            raise ValueError(f"widths must be {len(self.depths)} even numbers, one for each of depths")
+        if any(width % 2 for width in self.widths):
+            raise ValueError(f"widths must be even, not {self.widths}")
 
 
-def block(spec, x, filters, first, stride, dilation, name):
+def block(spec, x, row, place):
     """Behind the first block of a stage, half of the channels pass; it has two branches, which both see all."""
-    if first:
+    name, filters, stride, dilation = place.name, row.filters, place.stride, place.dilation
+    if place.block == 1:
         passed = depthwise_norm(spec, x, 3, stride, dilation=dilation, act=None, name=f"{name}_branch1_conv1")
         passed = conv_norm(spec, passed, filters // 2, 1, name=f"{name}_branch1_conv2")
     else:
@@ -47,13 +48,8 @@ def block(spec, x, filters, first, stride, dilation, name):
 
 def build(spec, x):
     x = conv_norm(spec, x, 24, 3, 2, name="stem_conv")
-    x = keras.layers.Identity(name="stage1")(max_pool(spec, x, 3, 2, name="stem_pool"))
-    plan = dilations([2] * len(spec.depths), spec.output_stride // 4)
-    for i, (depth, filters, (stride, first, then)) in enumerate(zip(spec.depths, spec.widths, plan, strict=True), 2):
-        x = block(spec, x, filters, True, stride, first, f"stage{i}_block1")
-        for j in range(2, depth + 1):
-            x = block(spec, x, filters, False, 1, then, f"stage{i}_block{j}")
-        x = keras.layers.Identity(name=f"stage{i}")(x)
+    x = max_pool(spec, x, 3, 2, name="stem_pool")
+    x = stages(spec, x, [[], *alike(spec, stride=2)], block, shrunk=4)
     return conv_norm(spec, x, spec.head, 1, name="head_conv")
 
 

@@ -37,11 +37,6 @@ class VGG(Spec):
     def min_size(self) -> int:
         return 1 if self.fractional_pool else 2 ** len(self.depths)
 
-    def __post_init__(self):
-        super().__post_init__()
-        if len(self.depths) != len(self.widths):
-            raise ValueError(f"widths must be {len(self.depths)} numbers, one for each of depths")
-
 
 def build(spec, x):
     for i, (depth, filters) in enumerate(zip(spec.depths, spec.widths, strict=True), 1):

@@ -11,8 +11,6 @@ are timm's: norm and activation stand ahead of separable convolutions, and short
 import dataclasses
 from typing import Literal, NamedTuple
 
-import keras
-
 from kerascnn.blocks import (
     activation,
     classifier,
@@ -20,11 +18,11 @@ from kerascnn.blocks import (
     conv_norm,
     depthwise,
     depthwise_norm,
-    dilations,
-    linear_rates,
     max_pool,
     norm_act,
     residual,
+    split,
+    stages,
 )
 from kerascnn.registry import Initializer, Rate, Shape, Size, Spec, register
 
@@ -81,7 +79,9 @@ def separable(spec, x, filters, stride, dilation, act, zero_init, name, n):
     return conv_norm(spec, x, filters, 1, act=act, zero_init=zero_init, name=f"{name}_conv{n + 1}")
 
 
-def block(spec, image, row, first, last, stride, dilation, rate, name):
+def block(spec, image, row, place):
+    name, stride, dilation = place.name, place.stride, place.dilation
+    first, last = place.number == 1, place.number == len(spec.rows)
     preact, pooled = spec.form == "preact", spec.form == "plain" and row.stride > 1
     x = image = norm_act(spec, image, name=f"{name}_preact_norm") if preact else image
     for n, filters in zip(range(1, 2 * len(row.filters), 2), row.filters, strict=True):
@@ -96,11 +96,11 @@ def block(spec, image, row, first, last, stride, dilation, rate, name):
     if pooled:
         x = max_pool(spec, x, 3, stride, name=f"{name}_pool")
     if last:
-        return x
+        return activation(spec, x, name=f"stage{place.stage}_act") if preact else x
     if row.stride > 1 or image.shape[-1] != x.shape[-1]:
         kind, fields = (conv, {"bias": None}) if preact else (conv_norm, {"act": None})
         image = kind(spec, image, x.shape[-1], 1, stride, **fields, name=f"{name}_shortcut_conv")
-    return residual(x, image, rate, name=name)
+    return residual(x, image, place.rate, name=name)
 
 
 def build(spec, x):
@@ -110,19 +110,7 @@ def build(spec, x):
         x = conv(spec, x, 64, 3, bias=None, name="stem_conv2")
     else:
         x = conv_norm(spec, x, 64, 3, margin=margin, name="stem_conv2")
-    rows = spec.rows
-    plan = dilations([row.stride for row in rows], spec.output_stride // 2)
-    rates = linear_rates(spec.drop_path, len(rows))
-    i, j = 1, 0
-    for k, (row, (stride, dilation, _), rate) in enumerate(zip(rows, plan, rates, strict=True)):
-        if row.stride > 1:
-            x = keras.layers.Identity(name=f"stage{i}")(x)
-            i, j = i + 1, 0
-        j += 1
-        x = block(spec, x, row, k == 0, k == len(rows) - 1, stride, dilation, rate, f"stage{i}_block{j}")
-    if spec.form == "preact":
-        x = activation(spec, x, name=f"stage{i}_act")
-    return keras.layers.Identity(name=f"stage{i}")(x)
+    return stages(spec, x, split(spec.rows), block)
 
 
 # fmt: off

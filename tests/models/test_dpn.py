@@ -79,5 +79,7 @@ def test_switches(fields):
 
 
 def test_a_wrong_number_of_stages_is_said():
-    with pytest.raises(ValueError, match="dpn68: widths and growth must be 2 numbers, one for each of depths"):
+    with pytest.raises(ValueError, match="dpn68: widths must be 2 numbers, one for each of depths"):
         models.dpn68(depths=(1, 1))
+    with pytest.raises(ValueError, match="dpn68: growth must be 2 numbers, one for each of depths"):
+        models.dpn68(depths=(1, 1), widths=(8, 8))

@@ -332,7 +332,7 @@ def test_lenet5_takes_any_size_from_16_on(shape, fields):
         ("resnet20_cifar", {"initializer": "he"}, "initializer must be he_normal, "),
         ("resnet20_cifar", {"input_shape": (7, 8, 3)}, "resnet20_cifar: images must be 8x8 or larger, not 7x8"),
         ("resnet20_cifar", {"depths": (1, 1)}, "widths must be 2 numbers"),
-        ("resnet20_cifar", {"widths": (64, 32, 16)}, "widths must be 3 numbers that do not fall"),
+        ("resnet20_cifar", {"widths": (64, 32, 16)}, "widths must not fall"),
         ("plain20_cifar", {"drop_path": 0.1}, "plain20_cifar: zero_init_residual and drop_path need shortcuts"),
         ("lenet5", {"drop_path": 0.1}, "lenet5 has no field 'drop_path'"),
         ("lenet5", {"pooling": "max"}, "lenet5: pooling must be avg or None"),

@@ -24,10 +24,10 @@ from tools import golden
     ],
 )
 def test_the_stages_are_the_papers(name, depths, widths, group):
-    stages = registry.lookup(name).spec.stages
-    assert tuple(depth for depth, *_ in stages) == depths
-    assert tuple(width for _, width, _ in stages) == widths
-    assert all(width == groups * min(group, width) for _, width, groups in stages)
+    stages = registry.lookup(name).spec.rows
+    assert tuple(map(len, stages)) == depths
+    assert tuple(rows[0].channels for rows in stages) == widths
+    assert all(row.channels == row.groups * min(group, row.channels) for rows in stages for row in rows)
 
 
 def test_torchvision_has_wider_stages():
@@ -38,8 +38,8 @@ def test_torchvision_has_wider_stages():
         ("regnet_y_8gf", 0, 224, 168),
     ):
         variant = registry.lookup(name)
-        assert variant.spec.stages[stage][1] == wide
-        assert registry.override(variant, {"widen": False}).stages[stage][1] == paper
+        assert variant.spec.rows[stage][0].channels == wide
+        assert registry.override(variant, {"widen": False}).rows[stage][0].channels == paper
 
 
 def test_gates_are_measured_by_what_goes_into_the_block():

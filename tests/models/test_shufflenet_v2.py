@@ -41,9 +41,12 @@ def test_output_stride():
     assert [model.get_layer(f"stage4_block{j}_branch2_conv2").dilation_rate[0] for j in (1, 2)] == [2, 4]
 
 
-@pytest.mark.parametrize("widths", [(48, 96), (47, 96, 192)])
-def test_what_cannot_be_is_said(widths):
-    with pytest.raises(ValueError, match="widths must be 3 even numbers, one for each of depths"):
+@pytest.mark.parametrize(
+    ("widths", "says"),
+    [((48, 96), "widths must be 3 numbers, one for each of depths"), ((47, 96, 192), "widths must be even")],
+)
+def test_what_cannot_be_is_said(widths, says):
+    with pytest.raises(ValueError, match=says):
         kerascnn.create_model("shufflenet_v2_x0_5", widths=widths)
 
 
