@@ -17,14 +17,18 @@ _CHATTER = re.compile(
     rb"|fully_quantize: |INFO: Created TensorFlow Lite)"  # the converter to LiteRT, and its interpreter
 )
 
+# What Keras imports because it is installed, for parts of Keras that no command of ours uses: a second of each start.
+_UNUSED = ("matplotlib", "sklearn")
+
 
 @contextlib.contextmanager
 def quiet_start() -> Iterator[None]:
-    """Around a command's first import of TensorFlow: holds back its greetings and quiets its log.
+    """Around what a command first needs TensorFlow for: imports Keras, holds back greetings and quiets the log.
 
     A `TF_CPP_MIN_LOG_LEVEL` in the environment is respected; with 0, nothing is held back.
     """
     if os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3") == "0":
+        _import_keras()
         yield
         return
     sys.stderr.flush()
@@ -32,6 +36,7 @@ def quiet_start() -> Iterator[None]:
     with tempfile.TemporaryFile() as held:
         os.dup2(held.fileno(), 2)
         try:
+            _import_keras()
             yield
         finally:
             sys.stderr.flush()
@@ -39,6 +44,18 @@ def quiet_start() -> Iterator[None]:
             os.close(terminal)
             held.seek(0)
             sys.stderr.write(b"".join(line for line in held if not _CHATTER.match(line)).decode(errors="replace"))
+
+
+def _import_keras() -> None:
+    """Imports Keras, and its backend, as if `_UNUSED` were not installed; others may import these afterwards."""
+    hidden = [name for name in _UNUSED if name not in sys.modules]
+    for name in hidden:
+        sys.modules[name] = None  # type: ignore[assignment]  # so that importing it is an ImportError
+    try:
+        import keras  # noqa: F401
+    finally:
+        for name in hidden:
+            del sys.modules[name]
 
 
 def note(message: object) -> None:

@@ -11,7 +11,16 @@ def stderr_of(code, **environment):
 
 def test_tensorflow_is_quiet_in_our_commands_and_left_alone_elsewhere():
     use = "import tensorflow as tf; tf.config.list_logical_devices(); tf.constant(1) + 1"
-    quiet = f"from kerascnn import console\nwith console.quiet_start():\n    import tensorflow\n{use}"
+    quiet = f"""
+import sys
+from kerascnn import console
+with console.quiet_start():
+    import keras
+    import matplotlib  # is there again
+assert "sklearn" not in sys.modules, "Keras's wrappers take a second"
+import sklearn.datasets
+{use}
+"""
     assert stderr_of(quiet) == (0, "")
     assert stderr_of(quiet, TF_CPP_MIN_LOG_LEVEL="0")[1] != ""  # who asks for the log gets it
     assert stderr_of(f"import kerascnn; kerascnn.create_model; {use}")[1] != ""  # the library silences nobody
