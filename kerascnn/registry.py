@@ -187,8 +187,9 @@ def override(variant: Variant, fields: Mapping[str, Any]) -> Spec:
         raise ValueError(f"{variant.name}: {error}") from None
 
 
-def facts() -> dict[str, dict[str, Any]]:
-    """Returns what is known of the models without importing or building them, by name.
+@functools.cache
+def facts() -> Mapping[str, Mapping[str, Any]]:
+    """Returns what is known of the models without importing or building them, by name. It is read once.
 
     Their family, paper, aliases, input_shape, num_classes, params, trainable_params, macs, stages (with their shapes),
     receptive_field and peak_memory, from models/facts.json, which `python -m tools.make_zoo` writes.

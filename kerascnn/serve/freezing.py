@@ -43,6 +43,7 @@ def freeze(model: keras.Model, *, constants: bool = True) -> Callable:
     plain = rebuild(sketched, call)
     values = [(variable, variable.numpy()) for variable in plain.variables]
 
+    @tf.autograph.experimental.do_not_convert
     def frozen(images):
         with keras.StatelessScope([(variable, tf.constant(value)) for variable, value in values]):
             return plain(images, training=False)

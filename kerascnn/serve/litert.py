@@ -43,7 +43,9 @@ def convert(model: keras.Model, precision: str = "float32", calibration: np.ndar
     prepared = suited(model, precision)
     spec = tf.TensorSpec([None, *model.input_shape[1:]], tf.float32, name="inputs")
     # Keras's own graph: what freezing.py lays out for the kernels of a SavedModel has no int8 here.
-    forward = tf.function(lambda inputs: {"logits": prepared(inputs, training=False)}, input_signature=[spec])
+    forward = tf.function(
+        lambda inputs: {"logits": prepared(inputs, training=False)}, input_signature=[spec], autograph=False
+    )
     module = tf.Module()
     module.weights = [variable.value for variable in prepared.variables]  # which the converter finds there
     converter = tf.lite.TFLiteConverter.from_concrete_functions([forward.get_concrete_function()], module)

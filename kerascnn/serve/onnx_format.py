@@ -32,7 +32,9 @@ def convert(model: keras.Model, opset: int = OPSET) -> bytes:
 
     spec = tf.TensorSpec([None, *model.input_shape[1:]], tf.float32, name="inputs")
     # Keras's own graph: what freezing.py lays out for TensorFlow's kernels is no faster here (measured).
-    forward = tf.function(lambda inputs: {"logits": model(inputs, training=False)}, input_signature=[spec])
+    forward = tf.function(
+        lambda inputs: {"logits": model(inputs, training=False)}, input_signature=[spec], autograph=False
+    )
     proto, _ = tf2onnx.convert.from_function(forward, input_signature=[spec], opset=opset)
     unknown = sorted({node.op_type for node in proto.graph.node if not onnx.defs.has(node.op_type, node.domain)})
     if unknown:

@@ -61,7 +61,7 @@ def collect(
     else:
         encoded, inputs, name = _read(preprocessing, source, split, limit)
     anything = tf.TensorSpec([None, *inputs.shape[1:]], tf.float32)  # the last batch is smaller: one graph for all
-    forward = tf.function(lambda images: model(images, training=False), input_signature=[anything])
+    forward = tf.function(lambda images: model(images, training=False), input_signature=[anything], autograph=False)
     parts = [forward(inputs[i : i + BATCH]).numpy() for i in range(0, len(inputs), BATCH)]
     logits = np.concatenate(parts).astype(np.float32)
     _check_finite(logits, f"the model {model.name}")
@@ -127,7 +127,8 @@ def _read(preprocessing, source, split, limit):
     """(files, normalised images, a name that says how many) of a split."""
     size = source.size(split)
     indices = np.linspace(0, size - 1, min(size, limit)).round().astype(np.int64)
-    read = tf.function(lambda index: source.read(split)(index)[0], input_signature=[tf.TensorSpec([], tf.int64)])
+    index = tf.TensorSpec([], tf.int64)
+    read = tf.function(lambda index: source.read(split)(index)[0], input_signature=[index], autograph=False)
     files = []
     for index in indices:
         try:
@@ -145,7 +146,7 @@ def _read(preprocessing, source, split, limit):
 
 def _inputs(preprocessing, files):
     """(normalised images, the places of their files): without those that cannot be decoded."""
-    decode = tf.function(preprocessing.decode, input_signature=[tf.TensorSpec([], tf.string)])
+    decode = tf.function(preprocessing.decode, input_signature=[tf.TensorSpec([], tf.string)], autograph=False)
     images, places = [], []
     for i, file in enumerate(files):
         try:

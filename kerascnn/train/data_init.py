@@ -101,12 +101,16 @@ def parse(text: str) -> WhitenPatches | None:
     return found[0] if found else None
 
 
-@tf.autograph.experimental.do_not_convert
 def images_of(source: Source, split: str, preprocessing: Preprocessing, count: int) -> Iterator[np.ndarray]:
     """Batches of normalised images, float32, spread evenly over a split. What cannot be decoded is left out."""
     size, read = source.size(split), source.read(split)
     count = min(count, size)
     indices = tf.data.Dataset.from_tensor_slices(np.arange(count) * size // count)
-    images = indices.map(lambda index: preprocessing.decode(read(index)[0]), tf.data.AUTOTUNE).ignore_errors()
+
+    @tf.autograph.experimental.do_not_convert
+    def decode(index):
+        return preprocessing.decode(read(index)[0])
+
+    images = indices.map(decode, tf.data.AUTOTUNE).ignore_errors()
     for batch in images.batch(BATCH):
         yield preprocessing.normalise(batch).numpy()

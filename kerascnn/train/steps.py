@@ -56,6 +56,7 @@ class Steps:
         parts: int = 1,
         signals: tuple[int, ...] = (),
     ):
+        @tf.autograph.experimental.do_not_convert
         def total(values):
             return tf.cast(strategy.reduce(tf.distribute.ReduceOp.SUM, values, axis=None), tf.float64)
 

@@ -37,7 +37,8 @@ SMALLER = {
     "imagenet_zfnet": "hidden=(64, 64)",
     "imagenet_vgg16": "hidden=(64, 64)",
     "imagenet_vgg16_bn": "hidden=(64, 64)",
-    "imagenet_efficientnet_b0": "depth=0.25",
+    "imagenet_efficientnet_b0": "rows=(('MBConv', 1, 3, 16, 1, 2), ('MBConv', 6, 5, 24, 2, 2))",
+    "imagenet_googlenet": f"modules=({((8,) * 6,)}, {((8,) * 6,) * 4})",
     "imagenet_mobilenet_v2": "depth=0.25",
     "imagenet_mobilenet_v3_large": "rows=((3, 16, 16, False, 'RE', 2), (5, 72, 40, True, 'HS', 2))",
 }
