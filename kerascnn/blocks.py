@@ -308,7 +308,7 @@ class Place(NamedTuple):
 
 
 def alike(spec, stride=1):
-    """The rows of each stage of a spec with depths and widths. The first strides by 2, that of stage 1 by `stride`."""
+    """The rows of each stage, of a spec with depths and widths. Its first strides by 2, that of stage 1 by `stride`."""
     return [
         [Row(width, 1 if j else 2 if i else stride) for j in range(depth)]
         for i, (depth, width) in enumerate(zip(spec.depths, spec.widths, strict=True))
@@ -330,7 +330,7 @@ def repeated(rows, width=1.0, depth=1.0, *, fixed_ends=False, limit=0.9):
 
 
 def split(rows):
-    """The rows of each stage, where each stride begins a new one; what stands ahead of the first is with the stem's."""
+    """The rows of each stage: a stride begins a new one. Those ahead of the first stride are in stage 1, the stem's."""
     found = [[]]
     for row in rows:
         if row.stride > 1:

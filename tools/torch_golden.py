@@ -13,6 +13,7 @@ more than 210 million parameters.
 
 import collections
 import csv
+import functools
 import gzip
 import json
 import pathlib
@@ -56,9 +57,13 @@ def synthetic_images(size, channels=3):
 
 def our_name(name):
     """Returns our name of a model of torchvision or timm, whether we have it or not."""
-    aliases = {alias: ours for ours, fact in json.loads(FACTS.read_text()).items() for alias in fact["aliases"]}
     # timm's own senet154 is Gluon's, whose stem pools in another way.
-    return {"senet154": "gluon_senet154"}.get(name) or aliases.get(name, name)
+    return {"senet154": "gluon_senet154"}.get(name) or _our_names().get(name, name)
+
+
+@functools.cache
+def _our_names():
+    return {alias: ours for ours, fact in json.loads(FACTS.read_text()).items() for alias in fact["aliases"]}
 
 
 def libraries():

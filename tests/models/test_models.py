@@ -3,6 +3,7 @@
 import csv
 import dataclasses
 import inspect
+import itertools
 import json
 import re
 import zipfile
@@ -275,8 +276,10 @@ def test_switches(name, fields):
         given["hidden"] = (64, 32)
     if "depths" in known:  # the first block of a stage and one behind it; more are more of the same
         given["depths"] = tuple(min(depth, 2) for depth in variant.spec.depths)
-    if variant.family == "efficientnet":
-        given["depth"] = 0.5  # likewise
+    if "rows" in known:  # likewise; a row may stand for several blocks
+        rows = variant.spec.rows
+        rows = (rows[0], *(row for before, row in itertools.pairwise(rows) if row.stride > 1 or before.stride > 1))
+        given["rows"] = tuple(r._replace(repeats=min(r.repeats, 2)) if hasattr(r, "repeats") else r for r in rows)
     if variant.family == "nasnet":
         given["depths"] = (1, 1, 1)
     if variant.family == "regnet":  # five blocks in its four stages
