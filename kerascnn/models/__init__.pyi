@@ -1349,6 +1349,8 @@ class _NASNet(TypedDict, total=False):
     depths: tuple[int, int, int]
     skip_reduction: bool
     pool_zeros: bool
+    include_aux: bool
+    drop_path: float
 
 def nasnet_mobile(**fields: Unpack[_NASNet]) -> keras.Model: ...
 def nasnet_large(**fields: Unpack[_NASNet]) -> keras.Model: ...

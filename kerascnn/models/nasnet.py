@@ -2,16 +2,29 @@
 
 NASNet  https://arxiv.org/abs/1707.07012  Figure 4
 
-Differs from the paper: there is no auxiliary classifier, and no ScheduledDropPath, which only training has.
+Differs from the paper: drop_path does not rise while training goes on, as its ScheduledDropPath does. The authors' code
+has 0.3 in the end for nasnet_large, and none for nasnet_mobile.
 """
 
 import dataclasses
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import keras
 
-from kerascnn.blocks import activation, classifier, conv, conv_norm, depthwise, max_pool, norm
-from kerascnn.registry import Epsilon, Shape, Size, Spec, register
+from kerascnn.blocks import (
+    activation,
+    classifier,
+    conv,
+    conv_norm,
+    depthwise,
+    flatten,
+    linear_rates,
+    logits,
+    max_pool,
+    norm,
+)
+from kerascnn.layers import DropPath
+from kerascnn.registry import Epsilon, Rate, Shape, Size, Spec, register
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,6 +34,9 @@ class NASNet(Spec):
 
     With `skip_reduction` a cell behind one of those two sees what this one saw, in place of what it saw first alone:
     the cell before the last one. With `pool_zeros` the pools that stride see zeros around the map, in place of nothing.
+    drop_path drops what single operations of a cell give; its rate rises with the number of the cell.
+
+    With include_aux the model gives [logits, aux1]: those of an auxiliary classifier behind the last stage but one.
     """
 
     stem: Size
@@ -29,6 +45,8 @@ class NASNet(Spec):
     _: dataclasses.KW_ONLY
     skip_reduction: bool = False
     pool_zeros: bool = False
+    include_aux: bool = False
+    drop_path: Rate = 0.0
     input_shape: Shape = (224, 224, 3)
     padding: Literal["symmetric", "same"] = "same"
     bn_epsilon: Epsilon = 1e-3
@@ -43,15 +61,49 @@ class NASNet(Spec):
             raise ValueError(f"width must be a multiple of 4, not {self.width}")
         if self.pool_zeros and (self.padding != "same" or None in self.input_shape):
             raise ValueError("pool_zeros=True needs padding='same', and a fixed input_shape")
+        if self.include_aux and not self.num_classes:
+            raise ValueError("include_aux=True adds a classifier, and num_classes=0 leaves none: set include_aux=False")
+        if self.include_aux and None in self.input_shape:
+            raise ValueError("include_aux=True needs a fixed input_shape")
 
 
-def separable(spec, x, filters, kernel, stride, name):
+class Cell(NamedTuple):
+    """What the operations of a cell share; its name is what theirs begin with."""
+
+    spec: NASNet
+    filters: int
+    rate: float  # at which training drops what an operation gives
+    name: str
+
+    def at(self, operation):
+        return f"{self.name}_{operation}"
+
+
+def dropped(cell, x, operation):
+    return DropPath(cell.rate, name=cell.at(f"{operation}_drop_path"))(x) if cell.rate else x
+
+
+def separable(cell, x, kernel, stride, operation):
     """Activation, convolution of each channel, convolution of all, norm; and the same once more, without a stride."""
+    spec, name = cell.spec, cell.at(operation)
     for n in (1, 3):
         x = activation(spec, x, name=f"{name}_act{n - 1}" if n > 1 else f"{name}_preact_act")
         x = depthwise(spec, x, kernel, stride if n == 1 else 1, name=f"{name}_conv{n}")
-        x = conv_norm(spec, x, filters, 1, act=None, name=f"{name}_conv{n + 1}")
-    return x
+        x = conv_norm(spec, x, cell.filters, 1, act=None, name=f"{name}_conv{n + 1}")
+    return dropped(cell, x, operation)
+
+
+def average(cell, x, stride, operation, padding="same"):
+    x = keras.layers.AveragePooling2D(3, stride, padding, name=cell.at(f"{operation}_pool"))(x)
+    return dropped(cell, x, operation)
+
+
+def largest(cell, x, margin, operation):
+    return dropped(cell, max_pool(cell.spec, x, 3, 2, margin=margin, name=cell.at(f"{operation}_pool")), operation)
+
+
+def add(cell, n, one, other):
+    return keras.layers.Add(name=cell.at(f"add{n}"))([one, other])
 
 
 def project(spec, x, filters, name):
@@ -77,64 +129,65 @@ def adjusted(spec, before, filters, larger, name):
     return norm(spec, keras.layers.Concatenate(name=f"{name}_concat")(halves), name=f"{name}_norm")
 
 
-def average(x, stride, name, padding="same"):
-    return keras.layers.AveragePooling2D(3, stride, padding, name=name)(x)
-
-
-def add(one, other, name):
-    return keras.layers.Add(name=name)([one, other])
-
-
-def normal_cell(spec, x, before, filters, larger, name):
-    p = adjusted(spec, before, filters, larger, f"{name}_adjust")
-    h = project(spec, x, filters, f"{name}_input")
+def normal_cell(cell, x, before, larger):
+    p = adjusted(cell.spec, before, cell.filters, larger, cell.at("adjust"))
+    h = project(cell.spec, x, cell.filters, cell.at("input"))
     parts = [
         p,
-        add(separable(spec, h, filters, 5, 1, f"{name}_left1"), separable(spec, p, filters, 3, 1, f"{name}_right1"),
-            f"{name}_add1"),
-        add(separable(spec, p, filters, 5, 1, f"{name}_left2"), separable(spec, p, filters, 3, 1, f"{name}_right2"),
-            f"{name}_add2"),
-        add(average(h, 1, f"{name}_left3_pool"), p, f"{name}_add3"),
-        add(average(p, 1, f"{name}_left4_pool"), average(p, 1, f"{name}_right4_pool"), f"{name}_add4"),
-        add(separable(spec, h, filters, 3, 1, f"{name}_left5"), h, f"{name}_add5"),
-    ]  # fmt: skip
-    return keras.layers.Concatenate(name=f"{name}_concat")(parts)
+        add(cell, 1, separable(cell, h, 5, 1, "left1"), separable(cell, p, 3, 1, "right1")),
+        add(cell, 2, separable(cell, p, 5, 1, "left2"), separable(cell, p, 3, 1, "right2")),
+        add(cell, 3, average(cell, h, 1, "left3"), p),
+        add(cell, 4, average(cell, p, 1, "left4"), average(cell, p, 1, "right4")),
+        add(cell, 5, separable(cell, h, 3, 1, "left5"), h),
+    ]
+    return keras.layers.Concatenate(name=cell.at("concat"))(parts)
 
 
-def reduction_cell(spec, x, before, filters, larger, name):
-    p = adjusted(spec, before, filters, larger, f"{name}_adjust") if before is not None else x
-    h = project(spec, x, filters, f"{name}_input")
+def reduction_cell(cell, x, before, larger):
+    spec = cell.spec
+    p = adjusted(spec, before, cell.filters, larger, cell.at("adjust")) if before is not None else x
+    h = project(spec, x, cell.filters, cell.at("input"))
     padded, margin, padding = h, None, "same"
     if spec.pool_zeros:  # as SAME pads at stride 2
         margins = tuple((side % 2, 1) for side in h.shape[1:3])
-        padded, margin, padding = keras.layers.ZeroPadding2D(margins, name=f"{name}_pad")(h), 0, "valid"
-    one = add(separable(spec, h, filters, 5, 2, f"{name}_left1"), separable(spec, p, filters, 7, 2, f"{name}_right1"),
-              f"{name}_add1")  # fmt: skip
-    two = add(max_pool(spec, padded, 3, 2, margin=margin, name=f"{name}_left2_pool"),
-              separable(spec, p, filters, 7, 2, f"{name}_right2"), f"{name}_add2")  # fmt: skip
-    three = add(average(padded, 2, f"{name}_left3_pool", padding), separable(spec, p, filters, 5, 2, f"{name}_right3"),
-                f"{name}_add3")  # fmt: skip
-    four = add(two, average(one, 1, f"{name}_right4_pool"), f"{name}_add4")
-    five = add(separable(spec, one, filters, 3, 1, f"{name}_left5"),
-               max_pool(spec, padded, 3, 2, margin=margin, name=f"{name}_right5_pool"), f"{name}_add5")  # fmt: skip
-    return keras.layers.Concatenate(name=f"{name}_concat")([two, three, four, five])
+        padded, margin, padding = keras.layers.ZeroPadding2D(margins, name=cell.at("pad"))(h), 0, "valid"
+    one = add(cell, 1, separable(cell, h, 5, 2, "left1"), separable(cell, p, 7, 2, "right1"))
+    two = add(cell, 2, largest(cell, padded, margin, "left2"), separable(cell, p, 7, 2, "right2"))
+    three = add(cell, 3, average(cell, padded, 2, "left3", padding), separable(cell, p, 5, 2, "right3"))
+    four = add(cell, 4, two, average(cell, one, 1, "right4"))
+    five = add(cell, 5, separable(cell, one, 3, 1, "left5"), largest(cell, padded, margin, "right5"))
+    return keras.layers.Concatenate(name=cell.at("concat"))([two, three, four, five])
+
+
+def aux_classifier(spec, x, name):
+    """Its second convolution sees the whole map."""
+    x = activation(spec, x, name=f"{name}_act")
+    x = keras.layers.AveragePooling2D(min(5, *x.shape[1:3]), 3, name=f"{name}_pool")(x)
+    x = conv_norm(spec, x, 128, 1, name=f"{name}_conv1")
+    x = conv_norm(spec, x, 768, x.shape[1:3], margin=0, name=f"{name}_conv2")
+    return logits(dataclasses.replace(spec, dropout=0.0), flatten(x, name=f"{name}_flatten"), name=f"{name}_logits")
 
 
 def build(spec, x):
     x = conv_norm(spec, x, spec.stem, 3, 2, margin=0, act=None, name="stem_conv")
     x = keras.layers.Identity(name="stage1")(x)
     before, larger = None, False  # what the cell before the last gave, and whether its map is larger
+    aux = []
+    rates = iter(linear_rates(spec.drop_path, 4 + sum(spec.depths)))
     for i, depth in enumerate((0, *spec.depths), 2):
         filters = spec.width * 2**i // 8
         first = filters if i > 3 else filters // 2  # the stem's two are narrower
-        new = reduction_cell(spec, x, before, first, larger, f"stage{i}_block1")
+        new = reduction_cell(Cell(spec, first, next(rates), f"stage{i}_block1"), x, before, larger)
         before, x, larger = before if spec.skip_reduction and i > 3 else x, new, True
         for j in range(2, depth + 2):
-            before, x = x, normal_cell(spec, x, before, filters, larger, f"stage{i}_block{j}")
+            cell = Cell(spec, filters, next(rates), f"stage{i}_block{j}")
+            before, x = x, normal_cell(cell, x, before, larger)
             larger = False
         x = activation(spec, x, name=f"stage{i}_act") if i == 5 else x
         x = keras.layers.Identity(name=f"stage{i}")(x)
-    return x
+        if spec.include_aux and i == 4:
+            aux = [aux_classifier(spec, x, "aux1")]
+    return [x, *aux]
 
 
 # fmt: off

@@ -1,8 +1,9 @@
+import keras
 import numpy as np
 import pytest
 
 import kerascnn
-from kerascnn import models, registry
+from kerascnn import layers, models, registry
 from kerascnn.weights import keras_names
 from kerascnn.weights.names import translate
 
@@ -60,6 +61,8 @@ def test_pools_may_see_zeros():
         ({"pool_zeros": True, "input_shape": (None, None, 3)}, "needs padding='same', and a fixed input_shape"),
         ({"pool_zeros": True, "padding": "symmetric"}, "needs padding='same', and a fixed input_shape"),
         ({"input_shape": (2, 3, 3)}, "images must be 3x3 or larger"),
+        ({"include_aux": True, "num_classes": 0}, "num_classes=0 leaves none: set include_aux=False"),
+        ({"include_aux": True, "input_shape": (None, 33, 3)}, "include_aux=True needs a fixed input_shape"),
     ],
 )
 def test_what_cannot_be_is_said(fields, says):
@@ -80,3 +83,29 @@ def test_names_of_keras():
         "stage5_block5_adjust_conv": "adjust_conv_projection_12",
     }
     assert {ours: translate(rules, ours) for ours in names} == names
+
+
+def test_what_operations_give_is_dropped_the_more_the_later_their_cell():
+    model = models.nasnet_mobile(**SMALL | {"depths": (1, 1, 1)}, drop_path=0.7)
+    rates = {layer.name: layer.rate for layer in model.layers if isinstance(layer, layers.DropPath)}
+    cells = ["stage2_block1", *(f"stage{i}_block{j}" for i in (3, 4, 5) for j in (1, 2))]
+    for number, cell in enumerate(cells, 1):
+        reduces = cell.endswith("1")
+        operations = "left1 right1 left2 right2 left3 left5 " + ("right3 right4 right5" if reduces else "left4 right4")
+        found = {name: rate for name, rate in rates.items() if name.startswith(f"{cell}_")}
+        assert set(found) == {f"{cell}_{operation}_drop_path" for operation in operations.split()}
+        assert list(found.values()) == pytest.approx([0.7 * number / 7] * len(found))
+    images = np.ones((64, 33, 33, 3), "float32")
+    cell = keras.Model(model.input, model.get_layer("stage5_block2_left3_drop_path").output)
+    assert 0.5 < np.mean(~np.any(cell(images, training=True), (1, 2, 3))) < 0.9  # whole images
+
+
+@pytest.mark.parametrize(("side", "pooled"), [(224, 4), (96, 1), (33, 1)])
+def test_the_auxiliary_classifier_sees_the_whole_map(side, pooled):
+    fields = SMALL | {"depths": (1, 1, 1), "input_shape": (side, side, 3), "initializer": "zeros"}
+    model = models.nasnet_mobile(**fields, include_aux=True)
+    assert model.get_layer("aux1_act").input is model.get_layer("stage4").output
+    assert model.get_layer("aux1_conv1").output.shape == (None, pooled, pooled, 128)
+    assert model.get_layer("aux1_conv2").output.shape == (None, 1, 1, 768)
+    assert [output.shape for output in model.outputs] == [(None, 3), (None, 3)]
+    assert model.outputs[1] is model.get_layer("aux1_logits").output

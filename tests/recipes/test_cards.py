@@ -22,6 +22,8 @@ DATA = {
     "cifar10": ("tfds:cifar10", 50_000, 10),
     "imagenet": ("tfds:imagenet2012", 1_281_167, 1000),
 }
+# The outputs of models with auxiliary classifiers.
+HEADS = {"googlenet": 3, "inception_v3": 2, "nasnet_mobile": 2}
 OUR_OWN = {"cifar10_fast"}  # no paper's numbers
 NAMES = sorted(
     path.stem
@@ -121,7 +123,7 @@ def test_every_text_of_a_card_is_understood(name, lenet):
         recipe.loss,
         recipe.label_smoothing,
         classes=classes,
-        heads={"googlenet": 3, "inception_v3": 2}[recipe.model] if getattr(spec, "include_aux", False) else 1,
+        heads=HEADS[recipe.model] if getattr(spec, "include_aux", False) else 1,
         aux_weight=recipe.aux_weight,
     )
     averages.parse(recipe.average)
