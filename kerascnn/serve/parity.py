@@ -127,8 +127,8 @@ def _read(preprocessing, source, split, limit):
     """(files, normalised images, a name that says how many) of a split."""
     size = source.size(split)
     indices = np.linspace(0, size - 1, min(size, limit)).round().astype(np.int64)
-    index = tf.TensorSpec([], tf.int64)
-    read = tf.function(lambda index: source.read(split)(index)[0], input_signature=[index], autograph=False)
+    one = tf.TensorSpec([], tf.int64)
+    read = tf.function(lambda index: source.read(split)(index)[0], input_signature=[one], autograph=False)
     files = []
     for index in indices:
         try:
