@@ -61,6 +61,7 @@ class Spec:
     drop_block          DropBlock (https://arxiv.org/abs/1810.12890): its rate in the last two stages
     fractional_pool     the ratio, such as 1.41, by which fractional max pooling (https://arxiv.org/abs/1412.6071)
                         shrinks an image wherever max pooling would halve it
+    include_aux         auxiliary classifiers, for training: the model gives a list, its own logits first
     output_stride       8 or 16 keeps the last stages larger, and dilates their convolutions in place of strides
     """
 
@@ -100,6 +101,8 @@ class Spec:
         depths, widths = getattr(self, "depths", None), getattr(self, "widths", None)
         if depths is not None and widths is not None and len(depths) != len(widths):
             raise ValueError(f"widths must be {len(depths)} numbers, one for each of depths")
+        if getattr(self, "include_aux", False) and not self.num_classes:
+            raise ValueError("include_aux=True adds classifiers, and num_classes=0 leaves none: set include_aux=False")
         if self.pooling is None and self.num_classes:
             raise ValueError("pooling=None gives the feature map, which has no classes: set num_classes=0 too")
         if min(self.input_shape[0] or math.inf, self.input_shape[1] or math.inf) < self.min_size:

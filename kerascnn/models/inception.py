@@ -57,11 +57,7 @@ class GoogLeNet(Spec):
 
     def __post_init__(self):
         super().__post_init__()
-        if not self.include_aux:
-            return
-        if not self.num_classes:
-            raise ValueError("include_aux=True adds classifiers, and num_classes=0 leaves none: set include_aux=False")
-        if len(self.modules) < 2 or len(self.modules[1]) < 4:
+        if self.include_aux and (len(self.modules) < 2 or len(self.modules[1]) < 4):
             raise ValueError("include_aux=True needs four modules or more in the second of the stages of modules")
 
 

@@ -68,8 +68,6 @@ class Inception(Spec):
 
     def __post_init__(self):
         super().__post_init__()
-        if self.include_aux and not self.num_classes:
-            raise ValueError("include_aux=True adds a classifier, and num_classes=0 leaves none: set include_aux=False")
         if self.include_aux and len(self.stages) < 2:
             raise ValueError("include_aux=True needs two stages or more")
 

@@ -61,8 +61,6 @@ class NASNet(Spec):
             raise ValueError(f"width must be a multiple of 4, not {self.width}")
         if self.pool_zeros and (self.padding != "same" or None in self.input_shape):
             raise ValueError("pool_zeros=True needs padding='same', and a fixed input_shape")
-        if self.include_aux and not self.num_classes:
-            raise ValueError("include_aux=True adds a classifier, and num_classes=0 leaves none: set include_aux=False")
         if self.include_aux and None in self.input_shape:
             raise ValueError("include_aux=True needs a fixed input_shape")
 
@@ -173,7 +171,7 @@ def build(spec, x):
     x = keras.layers.Identity(name="stage1")(x)
     before, larger = None, False  # what the cell before the last gave, and whether its map is larger
     aux = []
-    rates = iter(linear_rates(spec.drop_path, 4 + sum(spec.depths)))
+    rates = iter(linear_rates(spec.drop_path, 4 + sum(spec.depths)))  # four cells reduce
     for i, depth in enumerate((0, *spec.depths), 2):
         filters = spec.width * 2**i // 8
         first = filters if i > 3 else filters // 2  # the stem's two are narrower

@@ -20,6 +20,8 @@ with open(golden.PATH.parent / "keras_applications.csv", newline="") as lines:
 QUICK = [
     ("VGG16", 33, *BARE),  # its fully connected layers fit 224 pixels alone
     ("ResNet50", 65, {}, {}),
+    ("ResNet50V2", 65, {}, {}),
+    ("InceptionV3", 75, {}, {}),
     ("Xception", 71, {}, {}),
     ("MobileNet", 64, *wide(0.25)),
     ("MobileNetV2", 65, *wide(0.35)),
@@ -35,8 +37,6 @@ SLOW = [
     ("ResNet152", 64, {}, {}),
     ("ResNet101V2", 97, {}, {}),
     ("ResNet152V2", 64, {}, {}),
-    ("ResNet50V2", 65, {}, {}),
-    ("InceptionV3", 75, {}, {}),
     ("InceptionV3", 107, {}, {}),
     ("InceptionResNetV2", 97, {}, {}),
     ("DenseNet121", 65, {}, {}),
